@@ -1,0 +1,3 @@
+"""A code interpreter that you host."""
+
+__version__ = "0.1.0"
