@@ -1,0 +1,1 @@
+"""Starting and stopping sandboxes, and the line to their agents."""

@@ -1,0 +1,1 @@
+"""Workspace files, artifacts and the bytes they are made of."""

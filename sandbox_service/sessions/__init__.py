@@ -1,0 +1,1 @@
+"""Opening, running, expiring, adopting and ending sessions."""

@@ -1,0 +1,135 @@
+"""The service's settings: read once from the environment (`SANDBOX_*`), unknown names refused."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sandbox_service.domain.values import MIB, Template
+
+PREFIX = "SANDBOX_"
+
+# Read by the sandbox's build, the client, the agent and the tests, not by the service.
+FOREIGN_NAMES = frozenset(
+    {"SANDBOX_URL", "SANDBOX_API_KEY", "SANDBOX_BUILD_CA_BUNDLE", "SANDBOX_ENV_FILE"}
+)
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its unit in its name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    public_url: str | None = None
+    api_keys: Annotated[tuple[tuple[str, str], ...], NoDecode] = ()
+    backend: Literal["docker", "unsafe_local"] = "docker"
+    docker_url: str | None = None
+    instance: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
+    data_dir: Path = Path()
+    runtime_dir: Path = Path()
+    template: Template = Template()
+
+    idle_ttl_s: float = Field(3600, ge=1)
+    idle_ttl_min_s: float = Field(60, gt=0)
+    idle_ttl_max_s: float = Field(86_400, gt=0)
+    max_age_s: float = Field(86_400, ge=1)
+    max_age_max_s: float = Field(7 * 86_400, ge=1)
+    sweep_interval_s: float = Field(1.0, gt=0)
+    record_retention_s: float = Field(86_400, ge=0)
+    start_timeout_s: float = Field(30, gt=0)
+    max_sessions: int = Field(64, ge=1)
+
+    max_code_bytes: int = Field(1 * MIB, ge=1)
+    max_upload_bytes: int = Field(512 * MIB, ge=1)
+    max_artifact_bytes: int = Field(512 * MIB, ge=1)
+    max_artifacts: int = Field(100, ge=0)
+    artifact_retention_s: float = Field(7 * 86_400, ge=0)
+    link_ttl_s: float = Field(86_400, gt=0)
+    queue_length: int = Field(32, ge=1)
+    history_length: int = Field(1000, ge=1)
+    interrupt_grace_s: float = Field(2.0, gt=0)
+    keepalive_s: float = Field(10.0, gt=0)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.strip() for pair in value.split(",") if pair.strip()]
+        if any(":" not in pair for pair in pairs):
+            raise ValueError("must be tenant:key pairs, separated by commas")
+        return tuple(tuple(pair.split(":", 1)) for pair in pairs)
+
+    @field_validator("data_dir")
+    @classmethod
+    def _default_data_dir(cls, value: Path) -> Path:
+        return value if value != Path() else _state_home() / "sandbox-service"
+
+    @field_validator("runtime_dir")
+    @classmethod
+    def _default_runtime_dir(cls, value: Path) -> Path:
+        return value if value != Path() else _runtime_home() / "sandbox-service"
+
+    @cached_property
+    def is_loopback(self) -> bool:
+        return self.host in {"127.0.0.1", "::1", "localhost"}
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings of the environment, with `overrides` on top. Raises SettingsError."""
+    _refuse_unknown_names()
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise SettingsError(_describe(error)) from error
+    _check(settings)
+    return settings
+
+
+def _refuse_unknown_names() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | FOREIGN_NAMES
+    given = {name for name in os.environ if name.startswith(PREFIX)}
+    unknown = sorted(given - known)
+    if unknown:
+        raise SettingsError(f"unknown setting: {', '.join(unknown)}")
+
+
+def _check(settings: Settings) -> None:
+    if not settings.is_loopback and not settings.api_keys:
+        raise SettingsError(
+            f"SANDBOX_API_KEYS must be set to listen on {settings.host}: "
+            "without keys the service binds loopback only"
+        )
+    if not settings.idle_ttl_min_s <= settings.idle_ttl_s <= settings.idle_ttl_max_s:
+        raise SettingsError(
+            "SANDBOX_IDLE_TTL_S must lie between SANDBOX_IDLE_TTL_MIN_S and SANDBOX_IDLE_TTL_MAX_S"
+        )
+
+
+def _describe(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        field = "_".join(str(part) for part in item["loc"]).upper()
+        parts.append(f"{PREFIX}{field}: {item['msg']}")
+    return "; ".join(parts)
+
+
+def _state_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+
+
+def _runtime_home() -> Path:
+    if os.geteuid() == 0:
+        return Path("/run")
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/user-{os.geteuid()}")  # noqa: S108
