@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     sweep_interval_s: float = Field(1.0, gt=0)
     record_retention_s: float = Field(86_400, ge=0)
     start_timeout_s: float = Field(30, gt=0)
+    start_concurrency: int = Field(4, ge=1)
+    pool_size: int = Field(2, ge=0)
+    pool_max: int = Field(8, ge=0)
     max_sessions: int = Field(64, ge=1)
 
     max_code_bytes: int = Field(1 * MIB, ge=1)

@@ -237,8 +237,10 @@ class SessionStore(Protocol):
         """Newest first, by (created_at, id)."""
         ...
 
-    async def due(self, before: datetime, limit: int) -> Sequence[SessionRecord]:
-        """Live records whose `expires_at` has passed, and ended ones whose `ended_at` is before the retention."""
+    async def due(
+        self, before: datetime, ended_before: datetime, limit: int
+    ) -> Sequence[SessionRecord]:
+        """Live records with `expires_at` up to `before`, ended ones with `ended_at` up to `ended_before`."""
         ...
 
     async def delete(self, session_id: str) -> None: ...

@@ -66,12 +66,16 @@ class Template(Value):
 
 
 class SandboxSpec(Value):
-    """What a backend needs to start one sandbox. The labels are enough to rebuild the session's record."""
+    """What a backend needs to start one sandbox. The labels are enough to rebuild the session's record.
+
+    `is_background` asks for a low CPU weight until the sandbox is up, so that running ones are not starved.
+    """
 
     sandbox_id: str
     template: Template
     limits: Limits
     labels: dict[str, str] = Field(default_factory=dict)
+    is_background: bool = False
 
 
 class SandboxRef(Value):

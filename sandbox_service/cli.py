@@ -1,0 +1,41 @@
+"""The command line: `sandbox-service serve` and what an operator needs beside it."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from sandbox_service import __version__
+from sandbox_service.app import serve
+from sandbox_service.domain.errors import ServiceError
+from sandbox_service.settings import SettingsError, load_settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the process's exit status. A refusal is one sentence on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (SettingsError, ServiceError) as error:
+        print(f"sandbox-service: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sandbox-service", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    serving = commands.add_parser("serve", help="start the service")
+    serving.add_argument("--host", help="address to listen on (SANDBOX_HOST, default 127.0.0.1)")
+    serving.add_argument("--port", type=int, help="port to listen on (SANDBOX_PORT, default 8000)")
+    serving.set_defaults(run=_serve)
+    return parser
+
+
+def _serve(options: argparse.Namespace) -> int:
+    given = {"host": options.host, "port": options.port}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    asyncio.run(serve(settings))
+    return 0

@@ -1,0 +1,38 @@
+"""The interrupt ladder: SIGINT, SIGINT, SIGKILL and a fresh kernel, each step reported."""
+
+import asyncio
+from collections.abc import Callable
+
+from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.ports import Clock, KernelConnection
+
+
+class InterruptLadder:
+    """Stops an execution that passed its deadline. Cancelled by its owner as soon as that has ended."""
+
+    def __init__(
+        self, kernel: KernelConnection, clock: Clock, grace_s: float, report: Callable[[str], None]
+    ) -> None:
+        self._kernel = kernel
+        self._clock = clock
+        self._grace_s = grace_s
+        self._report = report
+
+    async def climb(self) -> None:
+        """Take every step, with the grace time after each."""
+        self._report("Time limit reached: the kernel was interrupted.")
+        await self._interrupt()
+        self._report("The code went on after the interrupt and was interrupted again.")
+        await self._interrupt()
+        self._report("The code did not stop: the kernel was killed and a fresh one started.")
+        stuck = await self._kernel.health()
+        await self._kernel.restart(stuck.incarnation)
+        await self._clock.sleep(self._grace_s)
+
+    async def _interrupt(self) -> None:
+        try:
+            async with asyncio.timeout(self._grace_s):
+                await self._kernel.interrupt()
+        except (TimeoutError, ServiceError):
+            pass
+        await self._clock.sleep(self._grace_s)

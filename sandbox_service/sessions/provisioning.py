@@ -1,0 +1,66 @@
+"""A sandbox for a session: started cold, with every checkpoint known to whoever must clean up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from sandbox_service.domain.errors import SandboxStartFailed
+from sandbox_service.domain.ports import Sandbox, SandboxBackend
+from sandbox_service.domain.values import SandboxRef, SandboxSpec
+
+Checkpoint = Callable[[SandboxRef], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """A sandbox that is up, with an open line. `source` says where it came from."""
+
+    ref: SandboxRef
+    sandbox: Sandbox
+    source: Literal["cold", "pool"]
+
+
+class Provisioner:
+    """Starts sandboxes, a few at a time, so that a burst does not stall the engine."""
+
+    def __init__(self, backend: SandboxBackend, timeout_s: float, concurrency: int) -> None:
+        self._backend = backend
+        self._timeout_s = timeout_s
+        self._starts = asyncio.Semaphore(concurrency)  # bounds concurrent starts
+
+    async def start(self, spec: SandboxSpec, checkpoint: Checkpoint) -> Provisioned:
+        """Start a sandbox and connect to it. What was made is stopped again on any failure.
+
+        Raises SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
+        """
+        made: SandboxRef | None = None
+
+        async def note(ref: SandboxRef) -> None:
+            nonlocal made
+            made = ref
+            await checkpoint(ref)
+
+        try:
+            async with self._starts, asyncio.timeout(self._timeout_s):
+                ref = await self._start(spec, note)
+                return Provisioned(ref, await self._backend.connect(ref), "cold")
+        except BaseException as error:
+            if made is not None:
+                await asyncio.shield(self._backend.stop(made))
+            if isinstance(error, TimeoutError):
+                raise SandboxStartFailed(
+                    f"The sandbox was not ready within {self._timeout_s:g} s."
+                ) from None
+            raise
+
+    async def _start(self, spec: SandboxSpec, note: Checkpoint) -> SandboxRef:
+        latest: SandboxRef | None = None
+        async with aclosing(self._backend.start(spec)) as checkpoints:  # type: ignore[type-var]
+            async for ref in checkpoints:
+                latest = ref
+                await note(ref)
+        if latest is None:
+            raise SandboxStartFailed("The backend started nothing.")
+        return latest

@@ -1,0 +1,101 @@
+"""Changes to session records: read, decide, write, and again when another writer was first."""
+
+from collections.abc import Callable
+
+from sandbox_service.domain.clock import SystemClock
+from sandbox_service.domain.errors import Conflict, NotFound, SessionGone
+from sandbox_service.domain.ports import Clock, SessionStore
+from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionStatus
+from sandbox_service.sessions.live import LiveSession
+from sandbox_service.sessions.terms import touched
+
+Change = Callable[[SessionRecord], SessionRecord]
+
+
+class SessionRecords:
+    """The session store, as the rest of this room uses it."""
+
+    def __init__(self, store: SessionStore, clock: Clock | None = None) -> None:
+        self.store = store
+        self.clock = clock or SystemClock()
+
+    async def owned(self, tenant: str, session_id: str) -> SessionRecord:
+        """The tenant's session, live or ended. Raises NotFound, also for another tenant's."""
+        record = await self.store.get(session_id)
+        if record is None or record.tenant != tenant:
+            raise NotFound(f"No session {session_id}.", param="session_id")
+        return record
+
+    async def live(self, tenant: str, session_id: str) -> SessionRecord:
+        """The tenant's session, ready for use. Raises NotFound, SessionGone, Conflict while starting."""
+        record = await self.owned(tenant, session_id)
+        require_live(record)
+        if record.status is SessionStatus.STARTING:
+            raise Conflict(f"Session {session_id} is still starting.", code="session_starting")
+        if record.expires_at <= self.clock.now():
+            raise gone(record.model_copy(update={"status": SessionStatus.EXPIRED}))
+        return record
+
+    async def change(self, session_id: str, change: Change) -> SessionRecord:
+        """Apply `change` to the newest record until it is written. Raises NotFound."""
+        while True:
+            record = await self.store.get(session_id)
+            if record is None:
+                raise NotFound(f"No session {session_id}.", param="session_id")
+            changed = change(record)
+            if changed is record:
+                return record
+            try:
+                return await self.store.replace(changed)
+            except Conflict:
+                continue
+
+    async def touch(self, session_id: str) -> SessionRecord:
+        """Count activity now. Raises SessionGone when the session ended in between."""
+        now = self.clock.now()
+
+        def extend(record: SessionRecord) -> SessionRecord:
+            require_live(record)
+            return touched(record, now)
+
+        return await self.change(session_id, extend)
+
+    async def after_kernel_seen(self, live: LiveSession, incarnation: int) -> SessionRecord:
+        """Count activity, and raise the epoch by the kernels that were lost since the one seen last."""
+        lost = max(0, incarnation - live.incarnation)
+        live.incarnation += lost
+        now = self.clock.now()
+
+        def change(record: SessionRecord) -> SessionRecord:
+            return touched(record, now).model_copy(update={"epoch": record.epoch + lost})
+
+        return await self.change(live.session_id, change)
+
+    async def end(self, session_id: str, status: SessionStatus) -> SessionRecord:
+        """Mark the session as ended; one that already ended stays as it is."""
+        now = self.clock.now()
+
+        def finish(record: SessionRecord) -> SessionRecord:
+            if record.status not in LIVE_STATUSES:
+                return record
+            return record.model_copy(update={"status": status, "ended_at": now})
+
+        return await self.change(session_id, finish)
+
+
+def require_live(record: SessionRecord) -> None:
+    if record.status not in LIVE_STATUSES:
+        raise gone(record)
+
+
+def gone(record: SessionRecord) -> SessionGone:
+    reason = {
+        SessionStatus.EXPIRED: "expired",
+        SessionStatus.CLOSED: "was closed",
+        SessionStatus.LOST: "lost its sandbox",
+    }[record.status]
+    return SessionGone(
+        f"Session {record.id} {reason}; its variables and files are gone. Open a new one.",
+        code=f"session_{record.status.value}",
+        param="session_id",
+    )

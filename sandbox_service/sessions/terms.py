@@ -1,0 +1,46 @@
+"""The terms a session is opened on: limits within the template's bounds, and when it expires. Pure."""
+
+from datetime import datetime, timedelta
+
+from sandbox_service.domain.errors import InvalidRequest
+from sandbox_service.domain.values import Limits, LimitsRequest, SessionRecord, Template
+
+
+def resolve_limits(asked: LimitsRequest, template: Template) -> Limits:
+    """The template's limits with what was asked put over them. Raises InvalidRequest out of bounds."""
+    chosen = asked.model_dump(exclude_none=True)
+    for name, value in chosen.items():
+        check_range(
+            f"limits.{name}",
+            value,
+            lowest=getattr(template.minimum, name),
+            highest=getattr(template.maximum, name),
+        )
+    return template.limits.model_copy(update=chosen)
+
+
+def check_range(param: str, value: float, *, lowest: float, highest: float) -> None:
+    """Raises InvalidRequest that names the field and its bounds."""
+    if not lowest <= value <= highest:
+        raise InvalidRequest(
+            f"{param} must be between {lowest:g} and {highest:g}; got {value:g}.", param=param
+        )
+
+
+def expiry(
+    last_active_at: datetime, created_at: datetime, idle_ttl_s: float, max_age_s: float
+) -> datetime:
+    """When a session ends if nothing happens: idle expiry or maximum age, whichever is first."""
+    idle = last_active_at + timedelta(seconds=idle_ttl_s)
+    oldest = created_at + timedelta(seconds=max_age_s)
+    return min(idle, oldest)
+
+
+def touched(record: SessionRecord, now: datetime) -> SessionRecord:
+    """The record after activity at `now`."""
+    expires_at = expiry(now, record.created_at, record.idle_ttl_s, record.max_age_s)
+    return record.model_copy(update={"last_active_at": now, "expires_at": expires_at})
+
+
+def is_too_old(record: SessionRecord, now: datetime) -> bool:
+    return now >= record.created_at + timedelta(seconds=record.max_age_s)
