@@ -1,0 +1,248 @@
+"""Jupyter messages of one execution, reduced to nbformat v4 output nodes. Pure; never raises."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeGuard
+
+from sandbox_service.domain.ports import KernelMessage, MessageGap
+from sandbox_service.domain.values import Output
+from sandbox_service.kernels.bundles import Bundle, cut_text, fitted_bundle, text_of
+from sandbox_service.kernels.errors import error_node, error_size
+
+ReplyStatus = Literal["ok", "error", "aborted"]
+MAX_OUTPUTS = 2000
+_MAX_ERRORS_OVER_BUDGET = 4
+_BUNDLE_BYTES = 32  # what a bundle costs at least, so that empty ones are not free
+_MAX_DISPLAY_ID_CHARS = 256
+_MAX_COUNT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChange:
+    """One step of the outputs, as ExecutionEvent describes it; `output` is None for clear."""
+
+    action: Literal["append", "extend", "replace", "clear"]
+    index: int
+    output: Output | None = None
+
+
+@dataclass(slots=True)
+class _Stream:
+    """A stream node that grows; its text is joined only when somebody asks."""
+
+    name: str
+    text: io.StringIO
+
+    def node(self) -> Output:
+        return _stream_node(self.name, self.text.getvalue())
+
+
+class OutputReducer:
+    """Holds the outputs of one execution and says how each line changes them.
+
+    `output_bytes` bounds all text and data ever taken in, cleared and replaced ones included.
+    Up to four error nodes of 64 KiB pass beyond it. `truncated` says that something was left out.
+    """
+
+    def __init__(self, output_bytes: int, max_outputs: int = MAX_OUTPUTS) -> None:
+        self.truncated = False
+        self.execution_count: int | None = None
+        self.reply_status: ReplyStatus | None = None
+        self._left = output_bytes
+        self._max_outputs = max_outputs
+        self._errors_over_budget = 0
+        self._nodes: list[_Stream | Output] = []
+        self._displays: dict[str, list[int]] = {}
+        self._clear_is_due = False
+        self._has_error = False
+        self._reply_error: Mapping[str, Any] | None = None
+
+    @property
+    def outputs(self) -> list[Output]:
+        """The nodes as they are now."""
+        return [node.node() if isinstance(node, _Stream) else node for node in self._nodes]
+
+    def apply(self, line: KernelMessage | MessageGap) -> list[OutputChange]:
+        """Take in one line; returns what it changed, in order."""
+        if isinstance(line, MessageGap):
+            self.truncated = True
+            return []
+        reduce = _REDUCERS.get(line.msg_type)
+        if reduce is None or not isinstance(line.content, dict):
+            return []
+        return reduce(self, line.content)
+
+    def settle(self) -> list[OutputChange]:
+        """Call at the end: adds the error that the reply told of, if its own message never came."""
+        if self._reply_error is None or self._has_error:
+            return []
+        return self._error(self._reply_error)
+
+    def _stream(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        text = text_of(content.get("text"))
+        if not text:
+            return []
+        changes = self._clear_if_due()
+        name = "stderr" if content.get("name") == "stderr" else "stdout"
+        last = self._nodes[-1] if self._nodes else None
+        extends = isinstance(last, _Stream) and last.name == name
+        if not extends and not self._has_place():
+            return changes
+        text = self._charged(text)
+        if not text:
+            return changes
+        node = _stream_node(name, text)
+        if isinstance(last, _Stream) and extends:
+            last.text.write(text)
+            return [*changes, OutputChange("extend", len(self._nodes) - 1, node)]
+        buffer = io.StringIO()
+        buffer.write(text)
+        return [*changes, self._append(_Stream(name, buffer), node)]
+
+    def _display(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        return self._add_bundle(content, {"output_type": "display_data"})
+
+    def _result(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        count = content.get("execution_count")
+        extra = {"execution_count": count if _is_count(count) else self.execution_count}
+        return self._add_bundle(content, {"output_type": "execute_result", **extra})
+
+    def _add_bundle(self, content: Mapping[str, Any], node: Output) -> list[OutputChange]:
+        changes = self._clear_if_due()
+        if not self._has_place():
+            return changes
+        bundle = self._taken_bundle(content)
+        if bundle is None:
+            return changes
+        display_id = _display_id(content)
+        if display_id is not None:
+            self._displays.setdefault(display_id, []).append(len(self._nodes))
+        node = {**node, "data": bundle.data, "metadata": bundle.metadata}
+        return [*changes, self._append(node, node)]
+
+    def _update_display(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        changes = self._clear_if_due()
+        indexes = self._displays.get(_display_id(content) or "")
+        if not indexes:
+            return [*changes, *self._display(content)]
+        for index in indexes:
+            bundle = self._taken_bundle(content)
+            if bundle is None:
+                break
+            old = self._nodes[index]
+            assert not isinstance(old, _Stream)
+            node = {**old, "data": bundle.data, "metadata": bundle.metadata}
+            self._nodes[index] = node
+            changes.append(OutputChange("replace", index, node))
+        return changes
+
+    def _taken_bundle(self, content: Mapping[str, Any]) -> Bundle | None:
+        """The bundle as far as the budget holds it; None when nothing of it is left."""
+        if self._left < _BUNDLE_BYTES:
+            self.truncated = True
+            return None
+        bundle = fitted_bundle(content, self._left - _BUNDLE_BYTES)
+        self.truncated = self.truncated or bundle.is_cut
+        self._left -= bundle.size + _BUNDLE_BYTES
+        return None if bundle.is_cut and not bundle.data else bundle
+
+    def _error(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        changes = self._clear_if_due()
+        node, is_cut = error_node(content)
+        self.truncated = self.truncated or is_cut
+        if not self._admits(error_size(node)):
+            self.truncated = True
+            return changes
+        self._has_error = True
+        return [*changes, self._append(node, node)]
+
+    def _admits(self, size: int) -> bool:
+        if size <= self._left and len(self._nodes) < self._max_outputs:
+            self._left -= size
+            return True
+        self._errors_over_budget += 1
+        return self._errors_over_budget <= _MAX_ERRORS_OVER_BUDGET
+
+    def _clear(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        self._clear_is_due = True
+        return [] if content.get("wait") is True else self._clear_if_due()
+
+    def _clear_if_due(self) -> list[OutputChange]:
+        if not self._clear_is_due:
+            return []
+        self._clear_is_due = False
+        if not self._nodes:
+            return []
+        self._nodes.clear()
+        self._displays.clear()
+        return [OutputChange("clear", 0)]
+
+    def _input(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        count = content.get("execution_count")
+        if _is_count(count):
+            self.execution_count = count
+        return []
+
+    def _reply(self, content: Mapping[str, Any]) -> list[OutputChange]:
+        status = content.get("status")
+        if status in ("ok", "error", "aborted"):
+            self.reply_status = status
+        if self.execution_count is None:
+            self._input(content)
+        if status == "error":
+            self._reply_error = content
+        return self._pages(content.get("payload"))
+
+    def _pages(self, payload: object) -> list[OutputChange]:
+        """What IPython sends to a pager (`len?`) has no other place to be seen: show it."""
+        if not isinstance(payload, list):
+            return []
+        pages = [p for p in payload if isinstance(p, dict) and p.get("source") == "page"]
+        return [change for page in pages for change in self._display(page)]
+
+    def _charged(self, text: str) -> str:
+        """As much of `text` as the budget holds, taken off it."""
+        size = len(text) if text.isascii() else len(text.encode())
+        if size > self._left:
+            text = cut_text(text, self._left)
+            size, self.truncated = len(text.encode()), True
+        self._left -= size
+        return text
+
+    def _has_place(self) -> bool:
+        has_place = len(self._nodes) < self._max_outputs
+        self.truncated = self.truncated or not has_place
+        return has_place
+
+    def _append(self, kept: _Stream | Output, node: Output) -> OutputChange:
+        self._nodes.append(kept)
+        return OutputChange("append", len(self._nodes) - 1, node)
+
+
+def _stream_node(name: str, text: str) -> Output:
+    return {"output_type": "stream", "name": name, "text": text}
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT
+
+
+def _display_id(content: Mapping[str, Any]) -> str | None:
+    transient = content.get("transient")
+    display_id = transient.get("display_id") if isinstance(transient, dict) else None
+    if not isinstance(display_id, str) or not 0 < len(display_id) <= _MAX_DISPLAY_ID_CHARS:
+        return None
+    return display_id
+
+
+_REDUCERS = {
+    "stream": OutputReducer._stream,
+    "display_data": OutputReducer._display,
+    "execute_result": OutputReducer._result,
+    "update_display_data": OutputReducer._update_display,
+    "error": OutputReducer._error,
+    "clear_output": OutputReducer._clear,
+    "execute_input": OutputReducer._input,
+    "execute_reply": OutputReducer._reply,
+}
