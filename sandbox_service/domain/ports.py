@@ -47,7 +47,7 @@ class KernelMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageGap:
-    """Messages that the agent did not pass on; `reason` is budget, ring or message_too_large."""
+    """Messages that the agent did not pass on; `reason` is budget, ring, message_too_large or unreadable."""
 
     seq: int
     reason: str
