@@ -1,0 +1,182 @@
+"""HTTP to one agent: connections kept, answers bounded, failures translated in one place."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+from yarl import URL
+
+from sandbox_service.domain.errors import (
+    AgentViolation,
+    InvalidRequest,
+    NotFound,
+    SandboxLost,
+    ServiceError,
+    WorkspaceFull,
+)
+from sandbox_service.domain.values import MIB
+
+CONNECT_S = 2.0
+SHORT_S = 10.0
+SILENCE_S = 30.0
+ERROR_MAX_BYTES = 64 * 1024
+JSON_MAX_BYTES = 4 * MIB
+CONNECTIONS = 64
+
+# The agent pings every 10 s: nobody is behind a stream that is silent for SILENCE_S.
+STREAM = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+
+Answer = TypeVar("Answer", bound=BaseModel)
+Body = bytes | AsyncIterator[bytes] | None
+
+
+def within(seconds: float) -> aiohttp.ClientTimeout:
+    """The deadlines of a call whose whole answer is due after `seconds`."""
+    return aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_S)
+
+
+@contextmanager
+def line_errors() -> Iterator[None]:
+    """Turn what the HTTP library raises into SandboxLost (the line broke) or AgentViolation."""
+    try:
+        yield
+    except aiohttp.ClientResponseError as error:
+        raise AgentViolation("The sandbox's agent did not answer in HTTP.") from error
+    except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+        raise SandboxLost(f"The line to the sandbox broke ({type(error).__name__}).") from error
+    except ValueError as error:
+        raise AgentViolation("The sandbox's agent did not answer in HTTP.") from error
+
+
+class AgentHttp:
+    """Requests over one connection pool; opened inside a running event loop."""
+
+    def __init__(self, connector: aiohttp.BaseConnector, origin: str, token: str | None) -> None:
+        self._origin = origin
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    @classmethod
+    def over_unix(cls, path: str) -> "AgentHttp":
+        return cls(aiohttp.UnixConnector(path, limit=CONNECTIONS), "http://agent", None)
+
+    @classmethod
+    def over_tcp(cls, address: str, token: str) -> "AgentHttp":
+        return cls(aiohttp.TCPConnector(limit=CONNECTIONS), f"http://{address}", token)
+
+    async def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Body = None,
+        timeout: aiohttp.ClientTimeout = STREAM,
+        buffer_bytes: int = 256 * 1024,
+    ) -> aiohttp.ClientResponse:
+        """The response with its body still to be read; whoever opens it closes it.
+
+        `path` is already percent-encoded. Raises what the agent's error codes stand for.
+        """
+        with line_errors():
+            response = await self._session.request(
+                method,
+                URL(self._origin + path, encoded=True),
+                data=body,
+                timeout=timeout,
+                allow_redirects=False,
+                read_bufsize=buffer_bytes,
+            )
+        if response.status not in (200, 204):
+            try:
+                raise await _failure(response)
+            finally:
+                response.close()
+        return response
+
+    async def read(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Body = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+        max_bytes: int = JSON_MAX_BYTES,
+    ) -> bytes:
+        """The whole body, `max_bytes` at most."""
+        deadline = timeout or within(SHORT_S)
+        response = await self.open(method, path, body=body, timeout=deadline)
+        try:
+            return await read_bounded(response, max_bytes)
+        finally:
+            response.close()
+
+    async def ask(
+        self,
+        answer: type[Answer],
+        method: str,
+        path: str,
+        *,
+        body: Body = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+        max_bytes: int = JSON_MAX_BYTES,
+    ) -> Answer:
+        """The body as an `answer`. Raises AgentViolation when it is none."""
+        raw = await self.read(method, path, body=body, timeout=timeout, max_bytes=max_bytes)
+        return parse_answer(answer, raw)
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+def parse_answer(answer: type[Answer], raw: bytes) -> Answer:
+    """`raw` as an `answer`. Raises AgentViolation when it is none."""
+    try:
+        return answer.model_validate_json(raw)
+    except ValidationError as error:
+        what = f"{error.error_count()} errors"
+        raise AgentViolation(f"The sandbox's agent gave a malformed answer ({what}).") from None
+
+
+async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """The rest of the body. Raises AgentViolation when it is longer than `max_bytes`."""
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await read_chunk(response):
+        size += len(chunk)
+        if size > max_bytes:
+            raise AgentViolation(f"The sandbox's agent answered with over {max_bytes} bytes.")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def read_chunk(response: aiohttp.ClientResponse) -> bytes:
+    """The bytes that have come; empty at the end of the body."""
+    with line_errors():
+        return await response.content.readany()
+
+
+async def _failure(response: aiohttp.ClientResponse) -> ServiceError:
+    """What an error answer means, in our own words: the agent's are not repeated."""
+    match response.status:
+        case 400:
+            failure: ServiceError = InvalidRequest("The sandbox refused the request.")
+        case 404:
+            failure = NotFound("There is no such thing in the sandbox.")
+        case 409:
+            failure = InvalidRequest("This is not a regular file.", code="not_a_file", param="path")
+        case 503:
+            failure = SandboxLost("The sandbox has no kernel.")
+        case 507:
+            failure = WorkspaceFull("The workspace has no room for this.")
+        case status:
+            return AgentViolation(f"The sandbox's agent answered with status {status}.")
+    await read_bounded(response, ERROR_MAX_BYTES)
+    return failure

@@ -1,0 +1,156 @@
+"""The kernel behind an agent: executions as streams of lines, interrupt and restart."""
+
+from collections.abc import AsyncIterator
+from typing import Literal
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+from pydantic import BaseModel, Field
+
+from sandbox_service.backends.agent_http import (
+    SHORT_S,
+    AgentHttp,
+    read_chunk,
+    within,
+)
+from sandbox_service.domain.errors import AgentViolation, InvalidRequest, SandboxLost
+from sandbox_service.domain.lines import parse_line
+from sandbox_service.domain.ports import (
+    ExecuteRequest,
+    ExecutionEnd,
+    ExecutionLine,
+    KernelHealth,
+)
+from sandbox_service.domain.values import MIB
+
+RESTART_S = 30.0
+ENVELOPE_FACTOR = 1.4
+ENVELOPE_BYTES = 1 * MIB
+# A stream that is taken up again may be of an execution with the largest budget there is.
+RESUMED_OUTPUT_BYTES = 64 * MIB
+
+
+class AgentKernel:
+    """The kernel of one sandbox, behind the `KernelConnection` port."""
+
+    def __init__(self, http: AgentHttp) -> None:
+        self._http = http
+
+    def execute(self, request: ExecuteRequest) -> AsyncIterator[ExecutionLine]:
+        """Start the code (at most once per execution id) and yield its lines up to ExecutionEnd."""
+        max_bytes = stream_cap(request.output_bytes)
+        return self._lines("POST", "/v1/executions", _encode(request), max_bytes, seq=0)
+
+    def resume(self, execution_id: str, after_seq: int) -> AsyncIterator[ExecutionLine]:
+        """Yield the lines after `after_seq` of an execution. Raises NotFound for an unknown one."""
+        path = f"/v1/executions/{quote(execution_id, safe='')}?after={after_seq}"
+        return self._lines("GET", path, None, stream_cap(RESUMED_OUTPUT_BYTES), seq=after_seq)
+
+    async def health(self, wait_s: float = 0.0) -> KernelHealth:
+        """The kernel's state; waits up to `wait_s` for it to be idle."""
+        path = f"/v1/health?wait_s={wait_s:g}" if wait_s else "/v1/health"
+        answer = await self._http.ask(_Health, "GET", path, timeout=within(SHORT_S + wait_s))
+        return KernelHealth(answer.kernel.state, answer.kernel.incarnation)
+
+    async def interrupt(self) -> None:
+        """Send SIGINT to the kernel and the processes of its group."""
+        await self._http.read("POST", "/v1/interrupt", body=b"{}")
+
+    async def restart(self, incarnation: int) -> int:
+        """Kill kernel number `incarnation` and fork a fresh one, if it is still the current one."""
+        answer = await self._http.ask(
+            _Restarted,
+            "POST",
+            "/v1/restart",
+            body=orjson.dumps({"incarnation": incarnation}),
+            timeout=within(RESTART_S),
+        )
+        return answer.incarnation
+
+    async def _lines(
+        self, method: str, path: str, body: bytes | None, max_bytes: int, *, seq: int
+    ) -> AsyncIterator[ExecutionLine]:
+        response = await self._http.open(method, path, body=body)
+        splitter = LineSplitter(max_bytes)
+        try:
+            while chunk := await read_chunk(response):
+                for raw in splitter.feed(chunk):
+                    line = parse_line(raw)
+                    if line is None:
+                        continue
+                    seq = _next_seq(seq, line.seq)
+                    yield line
+                    if isinstance(line, ExecutionEnd):
+                        await _finish(response)
+                        return
+        finally:
+            response.close()
+        raise SandboxLost("The line to the sandbox ended before the execution did.")
+
+
+class _KernelState(BaseModel):
+    state: Literal["starting", "idle", "busy", "dead"]
+    incarnation: int = Field(ge=0)
+
+
+class _Health(BaseModel):
+    kernel: _KernelState
+
+
+class _Restarted(BaseModel):
+    incarnation: int = Field(ge=1)
+
+
+class LineSplitter:
+    """Cuts a stream into lines; costs linear time however long a line is."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._carry: list[bytes] = []
+        self._size = 0
+        self._max_bytes = max_bytes
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes. Raises AgentViolation past the stream's bound."""
+        self._size += len(chunk)
+        if self._size > self._max_bytes:
+            raise AgentViolation(f"The execution's messages exceed {self._max_bytes} bytes.")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        if lines and self._carry:
+            self._carry.append(lines[0])
+            lines[0] = b"".join(self._carry)
+            self._carry.clear()
+        if rest:
+            self._carry.append(rest)
+        return lines
+
+
+def stream_cap(output_bytes: int) -> int:
+    """The most bytes that an execution's stream may have: its budget and the lines' own frame."""
+    return int(output_bytes * ENVELOPE_FACTOR) + ENVELOPE_BYTES
+
+
+def _next_seq(seq: int, next_seq: int) -> int:
+    if next_seq <= seq:
+        raise AgentViolation("The sandbox's agent repeated itself.")
+    return next_seq
+
+
+async def _finish(response: aiohttp.ClientResponse) -> None:
+    """Read the end of the body, so that the connection can serve the next call."""
+    if await read_chunk(response):
+        raise AgentViolation("The sandbox's agent went on after the end of the execution.")
+
+
+def _encode(request: ExecuteRequest) -> bytes:
+    try:
+        return orjson.dumps(
+            {
+                "id": request.execution_id,
+                "code": request.code,
+                "output_bytes": request.output_bytes,
+            }
+        )
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest("The code is not valid Unicode text.", param="code") from error

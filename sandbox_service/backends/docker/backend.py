@@ -1,0 +1,272 @@
+"""Sandboxes as Docker containers, behind the `SandboxBackend` port."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from docker.errors import APIError, ImageNotFound, NotFound
+
+from sandbox_service.backends import control_directory
+from sandbox_service.backends.agent_line import AgentLine
+from sandbox_service.backends.docker import spec as profile
+from sandbox_service.backends.docker.engine import Engine
+from sandbox_service.backends.docker.events import EngineEvents, EventListener
+from sandbox_service.backends.docker.uids import UserIds
+from sandbox_service.backends.readiness import await_idle, await_socket
+from sandbox_service.domain.errors import (
+    EngineUnavailable,
+    RuntimeUnavailable,
+    SandboxStartFailed,
+    ServiceError,
+)
+from sandbox_service.domain.values import (
+    Limits,
+    SandboxRef,
+    SandboxReport,
+    SandboxSpec,
+    SandboxState,
+)
+
+REMOVAL_S = 10.0
+REMOVAL_STEP_S = 0.05
+CONFLICT = 409
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    """`base_url` None means the engine that the environment names, or the local socket."""
+
+    instance: str
+    runtime_dir: Path
+    base_url: str | None = None
+    engine_timeout_s: float = 30.0
+    start_timeout_s: float = 20.0
+
+
+class DockerBackend:
+    """Starts containers with the golden profile and finds them again by their labels."""
+
+    def __init__(self, settings: DockerSettings, engine: Engine, events: EngineEvents) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._events = events
+        self._uids = UserIds()
+        self._root = settings.runtime_dir / settings.instance
+        self._in_flight: dict[str, asyncio.Task[Any]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: DockerSettings) -> AsyncIterator["DockerBackend"]:
+        """A backend whose engine answers. Raises EngineUnavailable."""
+        async with AsyncExitStack() as stack:
+            engine = await stack.enter_async_context(
+                Engine.open(settings.base_url, settings.engine_timeout_s)
+            )
+            events = await stack.enter_async_context(
+                EventListener.open(settings.base_url, settings.instance)
+            )
+            backend = cls(settings, engine, events)
+            control_directory.make_root(backend._root)
+            await backend.find()
+            yield backend
+
+    async def start(self, spec: SandboxSpec) -> AsyncIterator[SandboxRef]:
+        """Yield a reference after every step that made something; the last one is up and answers.
+
+        The steps: the control directory, the container, the agent with an idle kernel.
+        """
+        ref = self._place(spec)
+        yield ref
+        ref = ref.model_copy(update={"engine_id": await self._create(spec, ref)})
+        yield ref
+        await self._run(spec, ref)
+        await self._await_ready(ref)
+        yield ref
+
+    async def connect(self, ref: SandboxRef) -> AgentLine:
+        """Open a line to a started sandbox. Raises SandboxLost."""
+        line = AgentLine.over_unix(ref.address)
+        try:
+            await line.kernel.health()
+        except BaseException:
+            await line.close()
+            raise
+        return line
+
+    async def find(self) -> Sequence[SandboxRef]:
+        """Every container of this instance, running or not, and directories without one."""
+        label = f"{profile.INSTANCE_LABEL}={self._settings.instance}"
+        directories = await asyncio.to_thread(_names_in, self._root)
+        containers = await self._engine.call(
+            lambda client: client.containers(all=True, filters={"label": label})
+        )
+        refs = [self._found(container) for container in containers]
+        for ref in refs:
+            self._uids.keep(ref.sandbox_id, ref.uid)
+        with_container = {ref.sandbox_id for ref in refs}
+        without = (name for name in directories if name not in with_container)
+        return refs + [SandboxRef(sandbox_id=name, address=self._address(name)) for name in without]
+
+    async def stop(self, ref: SandboxRef) -> None:
+        """Remove the sandbox and everything made for it. Idempotent; safe after any checkpoint."""
+        if (call := self._in_flight.get(ref.sandbox_id)) is not None:
+            await asyncio.wait({call})
+        await self._remove(self._name(ref.sandbox_id))
+        await asyncio.to_thread(control_directory.remove, self._directory(ref.sandbox_id))
+        self._uids.free(ref.sandbox_id)
+        self._events.forget(ref.engine_id)
+
+    async def report(self, ref: SandboxRef) -> SandboxReport:
+        """What the engine says of the sandbox now.
+
+        `oom_kills` counts since this backend was opened; a kill can be counted a moment after
+        its victim's parent saw it die.
+        """
+        oom_kills = self._events.oom_kills(ref.engine_id)
+        try:
+            state = await self._state(ref)
+        except NotFound:
+            return SandboxReport(state=SandboxState.MISSING, oom_kills=oom_kills)
+        oom_kills = self._events.oom_kills(ref.engine_id)
+        if state["Status"] in ("running", "paused"):
+            return SandboxReport(state=SandboxState.RUNNING, oom_kills=oom_kills)
+        return SandboxReport(
+            state=SandboxState.EXITED,
+            exit_code=None if state["Status"] == "created" else state["ExitCode"],
+            oom_kills=max(oom_kills, int(state["OOMKilled"])),
+        )
+
+    async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
+        """Apply memory, cpus and pids to a running sandbox; False when the engine cannot."""
+        try:
+            await self._engine.update(ref.engine_id, profile.resource_limits(limits))
+        except APIError:
+            return False
+        return True
+
+    def _place(self, spec: SandboxSpec) -> SandboxRef:
+        directory = self._directory(spec.sandbox_id)
+        address = control_directory.socket_path(directory)
+        uid = self._uids.take(spec.sandbox_id)
+        try:
+            control_directory.make(directory)
+        except OSError as error:
+            self._uids.free(spec.sandbox_id)
+            raise SandboxStartFailed(f"The control directory was not made: {error}") from error
+        return SandboxRef(
+            sandbox_id=spec.sandbox_id, address=address, uid=uid, labels=dict(spec.labels)
+        )
+
+    async def _create(self, spec: SandboxSpec, ref: SandboxRef) -> str:
+        assert ref.uid is not None
+        placement = profile.Placement(
+            self._settings.instance, ref.uid, self._directory(ref.sandbox_id)
+        )
+        body = profile.container_spec(spec, placement)
+        name = self._name(ref.sandbox_id)
+        try:
+            return await self._tracked(ref, self._engine.create(body, name))
+        except APIError as error:
+            raise _start_failure(error, spec) from error
+
+    async def _run(self, spec: SandboxSpec, ref: SandboxRef) -> None:
+        try:
+            await self._tracked(ref, self._engine.call(lambda client: client.start(ref.engine_id)))
+        except APIError as error:
+            raise _start_failure(error, spec) from error
+
+    async def _tracked(self, ref: SandboxRef, call: Coroutine[Any, Any, T]) -> T:
+        """Await an engine call that goes on when its caller leaves; `stop` waits for it."""
+        task = asyncio.create_task(call)
+        self._in_flight[ref.sandbox_id] = task
+        task.add_done_callback(lambda done: self._landed(ref.sandbox_id, done))
+        return await asyncio.shield(task)
+
+    def _landed(self, sandbox_id: str, task: asyncio.Task[Any]) -> None:
+        if self._in_flight.get(sandbox_id) is task:
+            del self._in_flight[sandbox_id]
+        if not task.cancelled():
+            task.exception()  # seen, also when the caller has left
+
+    async def _await_ready(self, ref: SandboxRef) -> None:
+        directory = self._directory(ref.sandbox_id)
+        seconds = self._settings.start_timeout_s
+
+        def require_alive() -> None:
+            code = self._events.exit_code(ref.engine_id)
+            if code is not None:
+                raise SandboxStartFailed(f"The sandbox exited with code {code} while starting.")
+
+        try:
+            async with asyncio.timeout(seconds):
+                await await_socket(directory, require_alive)
+                control_directory.seal(directory, ref.uid)
+                await await_idle(ref.address, require_alive)
+        except TimeoutError:
+            raise SandboxStartFailed(f"The sandbox was not ready within {seconds:g} s.") from None
+
+    async def _remove(self, name: str) -> None:
+        """Remove a container for good. Waits while the engine is at it for someone else."""
+        for _ in range(int(REMOVAL_S / REMOVAL_STEP_S)):
+            try:
+                await self._engine.call(
+                    lambda client: client.remove_container(name, v=True, force=True)
+                )
+            except NotFound:
+                return
+            except APIError as error:
+                if error.status_code != CONFLICT:
+                    raise EngineUnavailable(f"The engine did not remove {name}.") from error
+                await asyncio.sleep(REMOVAL_STEP_S)
+            else:
+                return
+        raise EngineUnavailable(f"The engine did not remove {name} in {REMOVAL_S:g} s.")
+
+    async def _state(self, ref: SandboxRef) -> dict[str, Any]:
+        container = ref.engine_id or self._name(ref.sandbox_id)
+        inspected = await self._engine.call(lambda client: client.inspect_container(container))
+        state: dict[str, Any] = inspected["State"]
+        return state
+
+    def _found(self, container: dict[str, Any]) -> SandboxRef:
+        labels = container["Labels"]
+        sandbox_id = labels[profile.SANDBOX_LABEL]
+        return SandboxRef(
+            sandbox_id=sandbox_id,
+            engine_id=container["Id"],
+            address=self._address(sandbox_id),
+            uid=int(labels[profile.UID_LABEL]),
+            labels={key: labels[key] for key in labels.keys() - profile.OWN_LABELS},
+        )
+
+    def _directory(self, sandbox_id: str) -> Path:
+        return self._root / sandbox_id
+
+    def _address(self, sandbox_id: str) -> str:
+        return str(self._directory(sandbox_id) / control_directory.SOCKET_NAME)
+
+    def _name(self, sandbox_id: str) -> str:
+        return profile.container_name(self._settings.instance, sandbox_id)
+
+
+def _names_in(directory: Path) -> list[str]:
+    return [entry.name for entry in directory.iterdir() if entry.is_dir()]
+
+
+def _start_failure(error: APIError, spec: SandboxSpec) -> ServiceError:
+    """Why the engine refused to make or run a container."""
+    reason = str(error.explanation or error)
+    template = spec.template
+    if isinstance(error, ImageNotFound) or "No such image" in reason:
+        return SandboxStartFailed(
+            f"The image {template.image} is not on this engine: build it with `make image`.",
+            code="image_missing",
+        )
+    if "OCI runtime error" in reason or ("untime" in reason and template.runtime in reason):
+        return RuntimeUnavailable(f"The engine does not have the runtime {template.runtime}.")
+    return SandboxStartFailed(f"The engine did not start the sandbox: {reason}")
