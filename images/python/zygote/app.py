@@ -1,0 +1,123 @@
+"""ipykernel's application, cut in two: what can be done before the fork, and what must come after.
+
+Before: configuration, the shell with its magics, extensions and the inline backend. After: sockets,
+threads, the session and the kernel object, which picks up the shell that is already there.
+"""
+
+import os
+import sys
+import tempfile
+from typing import Any
+
+sys.modules["debugpy"] = None  # type: ignore[assignment]  # the debugger is not offered; it costs 20 MB
+import ipykernel.debugger  # noqa: E402, F401
+
+del sys.modules["debugpy"]
+import zmq  # noqa: E402
+from ipykernel.compiler import XCachingCompiler  # noqa: E402
+from ipykernel.control import ControlThread  # noqa: E402
+from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+from ipykernel.shellchannel import ShellChannelThread  # noqa: E402
+from ipykernel.zmqshell import ZMQInteractiveShell  # noqa: E402
+from IPython.core.application import BaseIPythonApplication  # noqa: E402
+from traitlets.config import Config  # noqa: E402
+from zmq.eventloop.zmqstream import ZMQStream  # noqa: E402
+
+from zygote.streams import KernelIOPubThread, KernelOutStream  # noqa: E402
+
+
+def kernel_config() -> Config:
+    """No history, and no pause after each cell: the agent waits for idle, so it needs none."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.IPythonKernel._execute_sleep = 0.0
+    config.InlineBackend.figure_formats = {"png"}
+    config.ProfileDir.location = tempfile.mkdtemp(prefix="ipython-")
+    return config
+
+
+class ForkedKernelApp(IPKernelApp):
+    """`prepare` in the zygote; `bind`, then `start`, in the child."""
+
+    def prepare(self) -> None:
+        """Make all that needs no thread, socket or process id."""
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+        self.update_config(kernel_config())
+        BaseIPythonApplication.initialize(self, argv=[])
+        self.init_pdb()
+        self.init_path()
+        self.shell = ZMQInteractiveShell.instance(
+            parent=self,
+            profile_dir=self.profile_dir,
+            user_ns={},
+            compiler_class=XCachingCompiler,
+        )
+        self.shell.configurables.append(self)
+        self.init_gui_pylab()
+        self.init_extensions()
+
+    def bind(self, directory: str) -> None:
+        """Open the kernel's sockets in `directory` and make the kernel; `start` then serves."""
+        self.transport = "ipc"
+        self.ip = os.path.join(directory, "k")
+        self.session.key = b""
+        self.init_sockets()
+        self.init_io()
+        self.init_signal()
+        self.init_kernel()
+        self.shell.kernel = self.kernel
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def init_sockets(self) -> None:
+        """Shell, control, stdin and iopub over ipc; no heartbeat, since the zygote sees exits."""
+        self.context = context = zmq.Context()
+        self.shell_socket = self._router(context, "shell")
+        self.control_socket = self._router(context, "control")
+        self.stdin_socket = self._router(context, "stdin")
+        self.iopub_socket = context.socket(zmq.XPUB)
+        self.iopub_socket.linger = 1000
+        self.iopub_socket.sndhwm = 0
+        self.iopub_socket.bind(f"ipc://{self.ip}-iopub")
+        self.configure_tornado_logger()
+        self.iopub_thread = KernelIOPubThread(self.iopub_socket, self.session, f"{self.ip}-pipe")
+        self.iopub_thread.start()
+        self.iopub_socket = self.iopub_thread.background_socket
+        self.control_thread = ControlThread(daemon=True)
+        self.shell_channel_thread = ShellChannelThread(context, daemon=True)
+
+    def _router(self, context: "zmq.Context[Any]", channel: str) -> "zmq.Socket[Any]":
+        router = context.socket(zmq.ROUTER)
+        router.linger = 1000
+        router.router_handover = 1
+        router.bind(f"ipc://{self.ip}-{channel}")
+        return router
+
+    def init_io(self) -> None:
+        """Send standard output and error, descriptors included, to the iopub channel."""
+        for name in ("stdout", "stderr"):
+            setattr(sys, name, KernelOutStream(self.session, self.iopub_thread, name))
+        self.outstream_class = None
+        super().init_io()
+
+    def init_kernel(self) -> None:
+        """Start the channel threads and make the kernel around the shell of the zygote."""
+        control = ZMQStream(self.control_socket, self.control_thread.io_loop)
+        shell = ZMQStream(self.shell_socket, self.shell_channel_thread.io_loop)
+        self.shell_channel_thread.shell_stream = shell
+        self.control_thread.start()
+        self.shell_channel_thread.start()
+        self.kernel = self.kernel_class.instance(
+            parent=self,
+            session=self.session,
+            control_stream=control,
+            shell_stream=shell,
+            control_thread=self.control_thread,
+            shell_channel_thread=self.shell_channel_thread,
+            iopub_thread=self.iopub_thread,
+            iopub_socket=self.iopub_socket,
+            stdin_socket=self.stdin_socket,
+            log=self.log,
+            profile_dir=self.profile_dir,
+        )
+        self.displayhook.get_execution_count = lambda: self.kernel.execution_count
