@@ -1,0 +1,83 @@
+"""What comes in: bodies read up to a limit and no further, queries, and paths as they were sent."""
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+from urllib.parse import unquote_to_bytes
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from sandbox_service.api.errors import invalid
+from sandbox_service.domain.errors import InvalidRequest, NotFound, TooLarge
+from sandbox_service.domain.names import clean_path
+
+KIB = 1024
+SMALL_BODY_BYTES = 64 * KIB
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_model(
+    request: Request, model: type[Model], max_bytes: int = SMALL_BODY_BYTES
+) -> Model:
+    """The JSON body as `model`. Raises InvalidRequest that names the field, or TooLarge.
+
+    An empty body is an empty object.
+    """
+    body = await read_body(request, max_bytes)
+    try:
+        return model.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    return b"".join([chunk async for chunk in limited(request, max_bytes)])
+
+
+async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body's chunks. Raises TooLarge on the announced length, else where it is passed."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise _too_large(max_bytes)
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        if chunk:
+            yield chunk
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"The body is larger than the limit of {max_bytes} bytes.", param="body")
+
+
+def read_query(request: Request, model: type[Model]) -> Model:
+    """The query as `model`; parameters that it does not know are ignored."""
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise invalid(error) from None
+
+
+def workspace_path(request: Request) -> str:
+    """The file path of the URL as it was sent: nothing is normalised before it is judged.
+
+    Raises InvalidRequest for a path that is empty, absolute or climbs out of the workspace.
+    """
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    _, found, tail = raw.partition(b"/files/")
+    if not found:
+        raise NotFound("There is no such route.", code="route_not_found")
+    return clean_path(unquote_to_bytes(tail).decode("utf-8", "surrogateescape"))
+
+
+def last_event_id(request: Request, default: int) -> int:
+    """The id after which a stream goes on. Raises InvalidRequest unless it is a number."""
+    header = request.headers.get("last-event-id")
+    if header is None:
+        return default
+    if not (header.isascii() and header.isdecimal() and len(header) <= 15):
+        raise InvalidRequest("Last-Event-ID must be the id of an event.", param="Last-Event-ID")
+    return int(header)

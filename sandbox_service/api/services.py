@@ -1,0 +1,100 @@
+"""What the API stands on: the rooms below, seen as small Protocols."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from sandbox_service.api.auth import Keys
+from sandbox_service.domain.ports import FileStream, WorkspaceFiles
+from sandbox_service.domain.requests import ExecuteCode, OpenSession, UpdateSession
+from sandbox_service.domain.values import (
+    ArtifactRecord,
+    ExecutionEvent,
+    ExecutionRecord,
+    SessionRecord,
+)
+from sandbox_service.settings import Settings
+
+
+class Sessions(Protocol):
+    """Sessions of one tenant at a time; another tenant's id raises NotFound."""
+
+    async def open(self, tenant: str, request: OpenSession) -> SessionRecord: ...
+
+    async def get(self, tenant: str, session_id: str) -> SessionRecord: ...
+
+    async def list(self, tenant: str, limit: int, after: str | None) -> Sequence[SessionRecord]: ...
+
+    async def update(
+        self, tenant: str, session_id: str, request: UpdateSession
+    ) -> SessionRecord: ...
+
+    async def close(self, tenant: str, session_id: str) -> SessionRecord: ...
+
+    async def interrupt(self, tenant: str, session_id: str) -> SessionRecord: ...
+
+    async def restart(self, tenant: str, session_id: str) -> SessionRecord: ...
+
+    def files(
+        self, tenant: str, session_id: str
+    ) -> AbstractAsyncContextManager[WorkspaceFiles]: ...
+
+    def kernel_state(self, session_id: str) -> str: ...
+
+
+class Executions(Protocol):
+    """Executions of one tenant's sessions."""
+
+    async def submit(
+        self, tenant: str, session_id: str, request: ExecuteCode
+    ) -> ExecutionRecord: ...
+
+    async def wait(self, tenant: str, session_id: str, execution_id: str) -> ExecutionRecord: ...
+
+    async def get(self, tenant: str, session_id: str, execution_id: str) -> ExecutionRecord: ...
+
+    def events(
+        self, tenant: str, session_id: str, execution_id: str, after: int = 0
+    ) -> AsyncIterator[ExecutionEvent]: ...
+
+    async def history(self, tenant: str, session_id: str) -> Sequence[ExecutionRecord]: ...
+
+    async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None: ...
+
+
+class Artifacts(Protocol):
+    """Files that executions made. `tenant` None means: the caller holds a link to this one."""
+
+    async def get(self, tenant: str | None, artifact_id: str) -> ArtifactRecord: ...
+
+    def open(self, record: ArtifactRecord) -> AbstractAsyncContextManager[FileStream]: ...
+
+
+class Links(Protocol):
+    """Signs links to artifacts and checks them."""
+
+    def sign(self, artifact_id: str, expires_at: datetime) -> str: ...
+
+    def verify(self, artifact_id: str, expires: str, signature: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms below, built once by the application.
+
+    `posture` answers for a tenant; `readiness` gives the reasons why the service is not ready.
+    """
+
+    settings: Settings
+    keys: Keys
+    sessions: Sessions
+    executions: Executions
+    artifacts: Artifacts
+    links: Links
+    registry: CollectorRegistry
+    posture: Callable[[str], Awaitable[dict[str, Any]]]
+    readiness: Callable[[], Awaitable[list[str]]]

@@ -1,0 +1,159 @@
+"""Answers that flow: server-sent events and files, stopped when the caller hangs up."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from sandbox_service.api.answers import dumps
+from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.ports import FileStream
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+KEEPALIVE = b": keep-alive\n\n"
+
+
+def sse_frame(event: str, data: Any, event_id: int | None = None) -> bytes:
+    """One server-sent event; its data is one line of JSON."""
+    number = b"" if event_id is None else b"id: %d\n" % event_id
+    return b"%sevent: %s\ndata: %s\n\n" % (number, event.encode(), dumps(data))
+
+
+async def hang_up(receive: Receive) -> None:
+    """Returns when the caller has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def while_connected(work: Coroutine[Any, Any, T], receive: Receive) -> T | None:
+    """What `work` returns; None when the caller hung up first, and `work` was cancelled."""
+    task = asyncio.create_task(work)
+    gone = asyncio.create_task(hang_up(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await _cancelled(task)
+        await _cancelled(gone)
+
+
+async def _cancelled(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
+
+
+async def with_keepalive(
+    frames: AsyncIterator[bytes], interval_s: float
+) -> AsyncGenerator[bytes, None]:
+    """The frames as they come, and a comment whenever none came for `interval_s`."""
+    waiting: asyncio.Task[bytes] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.create_task(_next(frames))
+            await asyncio.wait({waiting}, timeout=interval_s)
+            if not waiting.done():
+                yield KEEPALIVE
+                continue
+            done, waiting = waiting, None
+            try:
+                frame = done.result()
+            except StopAsyncIteration:
+                return
+            yield frame
+    finally:
+        if waiting is not None:
+            await _cancelled(waiting)
+
+
+async def _next(frames: AsyncIterator[bytes]) -> bytes:
+    return await anext(frames)
+
+
+class EventStream(Response):
+    """Server-sent events; `on_hang_up` runs when the caller leaves before the end."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        frames: AsyncGenerator[bytes, None],
+        keepalive_s: float,
+        on_hang_up: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._frames = frames
+        self._keepalive_s = keepalive_s
+        self._on_hang_up = on_hang_up
+        self._is_complete = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await while_connected(self._pump(send), receive)
+        finally:
+            await self._frames.aclose()
+        if not self._is_complete and self._on_hang_up is not None:
+            await self._on_hang_up()
+
+    async def _pump(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for frame in with_keepalive(self._frames, self._keepalive_s):
+            await send({"type": "http.response.body", "body": frame, "more_body": True})
+        self._is_complete = True
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Download(Response):
+    """Bytes from an open source, passed on as they come. Errors of opening it are the answer's."""
+
+    def __init__(
+        self,
+        source: AbstractAsyncContextManager[FileStream],
+        headers: dict[str, str],
+        media_type: str = "application/octet-stream",
+        status: int = 200,
+    ) -> None:
+        super().__init__(None, status, headers, media_type)
+        del self.headers["content-length"]
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._source as stream:
+            if stream.size >= 0:
+                self.headers["content-length"] = str(stream.size)
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await while_connected(self._pump(stream, scope, send), receive)
+
+    async def _pump(self, stream: FileStream, scope: Scope, send: Send) -> None:
+        """Sends what was announced, no more; less breaks the connection, so that it shows."""
+        left = stream.size
+        try:
+            async for chunk in stream.chunks:
+                piece = chunk if stream.size < 0 else chunk[:left]
+                left -= len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except ServiceError as error:
+            logger.warning(
+                "download_broken request=%s code=%s", scope["state"]["request_id"], error.code
+            )
+            return
+        if stream.size < 0 or left == 0:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
