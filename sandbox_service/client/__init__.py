@@ -4,6 +4,7 @@ from sandbox_service.client.client import SandboxClient
 from sandbox_service.client.errors import (
     ApiError,
     ClientError,
+    InvalidRequest,
     NotFound,
     ProtocolError,
     RateLimited,
@@ -42,6 +43,7 @@ __all__ = [
     "ExecutionStarted",
     "FileInfo",
     "Image",
+    "InvalidRequest",
     "NotFound",
     "OutputChanged",
     "ProtocolError",

@@ -5,6 +5,7 @@ ClientError
 ├── ProtocolError          the answer is not what the service's contract says
 ├── StreamBroken           events ended early; `execution_id` and `last_event_id` say where
 └── ApiError               the service said no: status, code, message, param, retryable
+    ├── InvalidRequest     the call is wrong; `param` names the field
     ├── Unauthenticated    no key, or not a valid one
     ├── NotFound           no such session, file, execution or artifact
     ├── SessionGone        `code` is session_expired, session_closed or session_lost
@@ -84,6 +85,10 @@ class ApiError(ClientError):
         return self.details.retry_after_s
 
 
+class InvalidRequest(ApiError):
+    """The call itself is wrong, or too large."""
+
+
 class Unauthenticated(ApiError):
     """No key, or not a valid one."""
 
@@ -105,6 +110,7 @@ class Unavailable(ApiError):
 
 
 _BY_TYPE: Mapping[str, type[ApiError]] = {
+    "invalid_request_error": InvalidRequest,
     "authentication_error": Unauthenticated,
     "not_found_error": NotFound,
     "gone_error": SessionGone,

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import quote
@@ -64,7 +64,7 @@ class Session:
 
     async def stream(
         self, code: str, timeout_s: float | None = None, *, cancel_on_disconnect: bool = False
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event]:
         """Run `code` and yield its events as they happen; the last one is ExecutionCompleted.
 
         Leaving early lets the code run on, unless `cancel_on_disconnect` says to interrupt it.
@@ -81,7 +81,7 @@ class Session:
         answer = await self._transport.json("GET", f"{self._path}/executions/{execution_id}")
         return parse_execution(answer, self._transport)
 
-    async def events(self, execution_id: str, after: int = 0) -> AsyncIterator[Event]:
+    async def events(self, execution_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """Yield the events of an execution that come after number `after`, live to its end."""
         path = f"{self._path}/executions/{execution_id}/events"
         headers = {"Last-Event-ID": str(after)} if after else {}

@@ -1,0 +1,1 @@
+"""`execute_python` as a function tool, and the assistant loop around it."""

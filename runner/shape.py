@@ -1,0 +1,159 @@
+"""What the model sees of an execution: short text, a few pictures, names of files. Pure."""
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.text import (
+    first_and_last_lines,
+    head_and_tail,
+    plain,
+    size_text,
+    trimmed_traceback,
+)
+from sandbox_service.client import Artifact, ExecutionResult, Image
+from sandbox_service.client.results import images_of, joined
+
+Output = dict[str, Any]
+
+# How each picture that a chat endpoint takes begins: one that lies about its type fails the call.
+SIGNATURES = {
+    "image/png": b"\x89PNG\r\n\x1a\n",
+    "image/jpeg": b"\xff\xd8\xff",
+    "image/webp": b"RIFF",
+    "image/gif": b"GIF8",
+}
+
+ENDINGS = {
+    "timeout": "The code was stopped: it ran longer than its time limit.",
+    "interrupted": "The code was interrupted.",
+    "out_of_memory": "The code needed more memory than the sandbox has, and its kernel was killed.",
+    "kernel_died": "The Python process ended while the code ran.",
+    "lost": "The sandbox failed while the code ran; this is not the code's fault.",
+}
+STATE_LOST = "The kernel was restarted: all variables and imports are gone, files are still there."
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeLimits:
+    """How much of one execution a model is shown. Four characters are about one token."""
+
+    text_chars: int = 12_000
+    value_chars: int = 4_000
+    value_lines: int = 40
+    traceback_chars: int = 4_000
+    images: int = 4
+    image_bytes: int = 2_000_000
+    files: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """The text of a tool result, and the pictures that go with it."""
+
+    text: str
+    images: tuple[Image, ...] = field(default=(), repr=False)
+
+
+def shape_result(result: ExecutionResult, limits: ShapeLimits | None = None) -> Shaped:
+    """The execution as a model should see it. Never carries base64 in its text."""
+    limits = limits or ShapeLimits()
+    images = _Images(limits)
+    printed = [_text_of(output, limits, images) for output in result.outputs]
+    body = head_and_tail(_paragraphs(printed), limits.text_chars)
+    remarks = [*_remarks(result), _file_list(result.artifacts, limits.files)]
+    text = _paragraphs([body or "(The code printed and returned nothing.)", *remarks])
+    return Shaped(text, tuple(images.kept))
+
+
+def image_message(images: Iterable[Image]) -> dict[str, Any] | None:
+    """The chat message that shows pictures to the model; None when there are none.
+
+    It is a user message, since not every endpoint takes pictures in tool messages.
+    """
+    parts = [_image_part(image) for image in images]
+    if not parts:
+        return None
+    note = {"type": "text", "text": "The pictures that the code showed, in order:"}
+    return {"role": "user", "content": [note, *parts]}
+
+
+class _Images:
+    """Counts the pictures of one execution, and keeps those that may be shown."""
+
+    def __init__(self, limits: ShapeLimits) -> None:
+        self.kept: list[Image] = []
+        self._limits = limits
+
+    def note(self, image: Image) -> str:
+        """Keep the picture if it can be shown; says in brackets what became of it."""
+        size = size_text(len(image.content))
+        if image.media_type == "image/svg+xml":
+            return "[an SVG picture, shown to the user]"
+        if not image.content.startswith(SIGNATURES[image.media_type]):
+            return f"[a picture that is not valid {image.media_type}]"
+        if len(image.content) > self._limits.image_bytes:
+            return f"[a picture of {size}, too large to be shown to you]"
+        if len(self.kept) >= self._limits.images:
+            return "[one more picture, not shown to you]"
+        self.kept.append(image)
+        return f"[picture {len(self.kept)}, {size}]"
+
+
+def _text_of(output: Output, limits: ShapeLimits, images: _Images) -> str:
+    kind = output.get("output_type")
+    if kind == "stream":
+        return plain(joined(output.get("text", "")))
+    if kind == "error":
+        return _error_text(output, limits)
+    data = output.get("data")
+    return _bundle_text(data, limits, images, output) if isinstance(data, dict) else ""
+
+
+def _error_text(output: Output, limits: ShapeLimits) -> str:
+    traceback = trimmed_traceback([str(part) for part in output.get("traceback") or ()])
+    last_line = plain(f"{output.get('ename', 'Error')}: {output.get('evalue', '')}")
+    return head_and_tail(traceback or last_line, limits.traceback_chars)
+
+
+def _bundle_text(data: dict[str, Any], limits: ShapeLimits, images: _Images, output: Output) -> str:
+    """The best text of a mime bundle: a picture's note, else markdown or LaTeX, else plain text."""
+    for image in images_of(output):
+        return images.note(image)
+    for media_type in ("text/markdown", "text/latex", "text/plain"):
+        if media_type in data:
+            return _short(plain(joined(data[media_type])), limits)
+    return f"[shown to the user: {', '.join(sorted(data))[:200]}]" if data else ""
+
+
+def _short(text: str, limits: ShapeLimits) -> str:
+    return head_and_tail(first_and_last_lines(text, limits.value_lines), limits.value_chars)
+
+
+def _remarks(result: ExecutionResult) -> Iterator[str]:
+    if result.status in ENDINGS:
+        yield ENDINGS[result.status]
+    if result.state == "reset":
+        yield STATE_LOST
+    if result.truncated:
+        yield "The output was cut: there was more than the sandbox passes on."
+    yield from result.notices
+
+
+def _file_list(artifacts: tuple[Artifact, ...], most: int) -> str:
+    if not artifacts:
+        return ""
+    names = [f"{artifact.path} ({size_text(artifact.size)})" for artifact in artifacts[:most]]
+    more = f" and {len(artifacts) - most} more" if len(artifacts) > most else ""
+    return f"Files given to the user: {', '.join(names)}{more}"
+
+
+def _paragraphs(parts: Iterable[str]) -> str:
+    return "\n".join(part.rstrip("\n") for part in parts if part.strip())
+
+
+def _image_part(image: Image) -> dict[str, Any]:
+    encoded = base64.b64encode(image.content).decode()
+    url = f"data:{image.media_type};base64,{encoded}"
+    return {"type": "image_url", "image_url": {"url": url}}

@@ -1,0 +1,98 @@
+"""Terminal output as a reader would see it, made short: plain functions on text."""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+
+_ANSI = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movement
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links
+    r"|\x1b[@-Z\\-_]"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FRAME = re.compile(r"\s*(File |Cell )")
+_OWN_FRAME = re.compile(r"\s*(Cell |File (\"?/mnt/data/|<))")
+_RULE = re.compile(r"-{20,}\s*")
+
+
+def plain(text: str) -> str:
+    """The text without escape sequences, with carriage returns and backspaces carried out."""
+    text = _ANSI.sub("", text).replace("\r\n", "\n")
+    lines = (_overwritten(line) if "\r" in line else line for line in text.split("\n"))
+    return _CONTROL.sub("", "\n".join(lines))
+
+
+def head_and_tail(text: str, max_chars: int) -> str:
+    """The text, or its beginning and end around a line that says how much was left out.
+
+    Two thirds of `max_chars` go to the beginning; cuts fall on line ends where one is near.
+    """
+    if len(text) <= max_chars:
+        return text
+    head = _head(text, max_chars * 2 // 3)
+    tail = _tail(text, max_chars - len(head))
+    left_out = len(text) - len(head) - len(tail)
+    return f"{head.rstrip()}\n[... {left_out:,} characters left out ...]\n{tail.lstrip(chr(10))}"
+
+
+def first_and_last_lines(text: str, max_lines: int) -> str:
+    """The text, or its first and last lines around one that says how many were left out."""
+    lines = text.split("\n")
+    if len(lines) <= max_lines:
+        return text
+    first = max_lines * 2 // 3
+    last = max_lines - first
+    middle = f"[... {len(lines) - max_lines:,} lines left out ...]"
+    return "\n".join([*lines[:first], middle, *lines[-last:]])
+
+
+def trimmed_traceback(parts: Sequence[str]) -> str:
+    """A kernel's traceback with the user's own frames; of library frames only the last's name."""
+    cleaned = [plain(part).strip("\n") for part in parts]
+    kept = [part for part in cleaned if part and not _RULE.fullmatch(part)]
+    blocks: list[str] = []
+    for is_library, run in groupby(kept, _is_library_frame):
+        frames = list(run)
+        blocks.extend([_named(frames)] if is_library else frames)
+    return "\n".join(blocks)
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: 512 B, 1.5 kB, 20 MB."""
+    amount = float(size)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return (
+                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+            )
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def _overwritten(line: str) -> str:
+    """What stays on a terminal line after its carriage returns: later text over earlier."""
+    shown = ""
+    for piece in line.split("\r"):
+        shown = piece + shown[len(piece) :]
+    return shown
+
+
+def _head(text: str, chars: int) -> str:
+    end = text.rfind("\n", chars // 2, chars)
+    return text[: end + 1 if end > 0 else chars]
+
+
+def _tail(text: str, chars: int) -> str:
+    start = len(text) - chars
+    line_end = text.find("\n", start, start + chars // 2)
+    return text[line_end + 1 if line_end > 0 else start :]
+
+
+def _is_library_frame(part: str) -> bool:
+    return bool(_FRAME.match(part)) and not _OWN_FRAME.match(part)
+
+
+def _named(frames: list[str]) -> str:
+    last = frames[-1].strip().partition("\n")[0]
+    others = f"[{len(frames) - 1} library frames left out]\n" if len(frames) > 1 else ""
+    return f"{others}{last}"

@@ -1,0 +1,75 @@
+"""The one definition of `execute_python`: name, schema, description, and the reading of a call."""
+
+import json
+from functools import cache
+from typing import Any
+
+NAME = "execute_python"
+
+PARAMETERS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "code": {"type": "string", "description": "Python source of one notebook cell."},
+    },
+    "required": ["code"],
+    "additionalProperties": False,
+}
+
+_DESCRIPTION = """\
+Run Python in a Jupyter kernel. You get what it printed, the value of the last expression, \
+pictures and the names of the files that it made.
+- State is kept: variables and imports of earlier calls are still there. Do not repeat them.
+- The working directory is /mnt/data. Files that the user sent are there. Every file that you \
+write there is given to the user: save what they ask for, a chart as PNG, a table as CSV or Excel.
+- A matplotlib figure is shown to the user and to you by plt.show().
+- Print only what you need to see: long output is cut in the middle.
+- There is no network and nothing can be installed. input() does not work.
+- When the code fails you get the traceback: mend the code and call again.
+Packages: {packages}."""
+
+_USUAL_PACKAGES = (
+    "numpy, pandas, matplotlib, seaborn, scipy, scikit-learn, statsmodels, sympy, pyarrow, "
+    "openpyxl, xlsxwriter, pillow, plotly, altair, networkx, beautifulsoup4, lxml, "
+    "python-docx, python-pptx, pypdf, reportlab, tabulate"
+)
+
+
+class MalformedCall(Exception):
+    """The arguments are not the tool's; the message tells the model what was wrong."""
+
+
+def chat_tool() -> dict[str, Any]:
+    """The tool for a chat completions request."""
+    function = {
+        "name": NAME,
+        "description": description(),
+        "parameters": PARAMETERS,
+        "strict": True,
+    }
+    return {"type": "function", "function": function}
+
+
+@cache
+def description() -> str:
+    """What the model is told of the tool."""
+    return _DESCRIPTION.format(packages=_USUAL_PACKAGES)
+
+
+def parse_arguments(arguments: str) -> str:
+    """The code of a call. Raises MalformedCall."""
+    try:
+        value = json.loads(arguments)
+    except ValueError as error:
+        raise MalformedCall(_advice(f"the arguments are not valid JSON ({error})")) from error
+    if not isinstance(value, dict):
+        raise MalformedCall(_advice("the arguments are not a JSON object"))
+    if unknown := sorted(value.keys() - {"code"}):
+        raise MalformedCall(_advice(f"unknown argument {', '.join(map(repr, unknown))}"))
+    code = value.get("code")
+    if not isinstance(code, str):
+        raise MalformedCall(_advice("'code' is missing or not a string"))
+    return code
+
+
+def _advice(what: str) -> str:
+    return f'Nothing was run: {what}. Call {NAME} with {{"code": "<Python source>"}}.'
