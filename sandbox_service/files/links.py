@@ -1,0 +1,79 @@
+"""Signed links: who holds one may read one artifact until a time, without a key."""
+
+import hashlib
+import hmac
+import math
+import os
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlencode
+
+from sandbox_service.domain.errors import PermissionDenied, Unavailable
+from sandbox_service.domain.ports import Clock
+from sandbox_service.files.places import draft_of
+
+KEY_BYTES = 32
+_EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+def load_or_make_key(path: Path) -> bytes:
+    """The signing key in the file `path`, made on the first call; readable by its owner only.
+
+    Two processes that start at once end up with the same key. Raises Unavailable for a file that
+    holds no key.
+    """
+    try:
+        return _load(path)
+    except FileNotFoundError:
+        _make(path)
+        return _load(path)
+
+
+def _load(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise Unavailable(f"{path} holds no signing key.", code="storage_unavailable")
+    return key
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = draft_of(path)
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(os.urandom(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)  # unlike a rename, never over a key that another process made
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class Links:
+    """Signs and checks links with HMAC-SHA256 over the artifact's id and the expiry."""
+
+    def __init__(self, key: bytes, clock: Clock) -> None:
+        self._key = key
+        self._clock = clock
+
+    def sign(self, artifact_id: str, expires_at: datetime) -> str:
+        """The query of a link that holds until `expires_at`: `expires=...&signature=...`."""
+        expires = str(math.floor(expires_at.timestamp()))
+        return urlencode({"expires": expires, "signature": self._signature(artifact_id, expires)})
+
+    def verify(self, artifact_id: str, expires: str, signature: str) -> None:
+        """Return when the link holds. Raises PermissionDenied: `invalid_link`, `link_expired`."""
+        expected = self._signature(artifact_id, expires).encode()
+        is_ours = hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
+        if not is_ours or _EXPIRES.fullmatch(expires) is None:
+            raise PermissionDenied("The link is not valid.", code="invalid_link")
+        if int(expires) <= self._clock.now().timestamp():
+            expired = datetime.fromtimestamp(int(expires), UTC).isoformat()
+            raise PermissionDenied(f"The link has expired at {expired}.", code="link_expired")
+
+    def _signature(self, artifact_id: str, expires: str) -> str:
+        message = f"artifact\n{artifact_id}\n{expires}".encode("utf-8", "replace")
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
