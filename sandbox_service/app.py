@@ -1,0 +1,213 @@
+"""The service, put together: the rooms are opened in order here, and closed last-in first-out."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import uvicorn
+
+from sandbox_service.api.app import create_api
+from sandbox_service.api.auth import Keyring
+from sandbox_service.api.services import Services
+from sandbox_service.backends.opening import open_backend
+from sandbox_service.domain.clock import SystemClock
+from sandbox_service.domain.ports import SandboxBackend
+from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
+from sandbox_service.files.blobs import DirectoryBlobStore
+from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.links import Links, load_or_make_key
+from sandbox_service.posture import Posture
+from sandbox_service.sessions.ending import SessionEnder
+from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
+from sandbox_service.sessions.history import ExecutionHistory
+from sandbox_service.sessions.live import LiveSession
+from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.pool import PoolSize, WarmPool
+from sandbox_service.sessions.provisioning import Provisioner
+from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.run import RunTools
+from sandbox_service.sessions.service import SessionService, SessionTerms
+from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
+from sandbox_service.settings import Settings
+from sandbox_service.store.memory import MemorySessionStore
+
+REAP_EVERY_S = 15.0
+
+
+async def serve(settings: Settings) -> None:
+    """Serve HTTP until SIGINT or SIGTERM; then end every session and remove what was made."""
+    settings = _with_a_key(settings)
+    async with open_services(settings) as services:
+        server = uvicorn.Server(_server_config(settings, services))
+        await server.serve()
+        if not server.started:
+            raise SystemExit(1)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Everything that the API stands on, running while the context is open.
+
+    Raises EngineUnavailable when the backend's engine does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        backend = await stack.enter_async_context(open_backend(settings))
+        rooms = _Rooms(settings, backend)
+        await rooms.sweeper.reap_all_strays()
+        stack.push_async_callback(rooms.drain)
+        await stack.enter_async_context(_running(rooms.sweeper.run()))
+        for pool in rooms.pools.values():
+            await stack.enter_async_context(_running(pool.run()))
+        yield rooms.services()
+
+
+class _Rooms:
+    """The objects of one service process, each built once from the settings."""
+
+    def __init__(self, settings: Settings, backend: SandboxBackend) -> None:
+        self._settings = settings
+        self._backend = backend
+        self._clock = SystemClock()
+        self._metrics = Metrics()
+        self._live: dict[str, LiveSession] = {}
+        self._history = ExecutionHistory(settings.history_length)
+        self._records = SessionRecords(MemorySessionStore(), self._clock)
+        self._artifacts = self._make_artifacts()
+        self._ender = SessionEnder(self._records, backend, self._live, self._metrics)
+        self._executions = self._make_executions()
+        self._provisioner = Provisioner(
+            backend, settings.start_timeout_s, settings.start_concurrency
+        )
+        self.pools = self._make_pools()
+        self._sessions = self._make_sessions()
+        self.sweeper = self._make_sweeper()
+
+    def _make_artifacts(self) -> Artifacts:
+        root = self._settings.data_dir / "artifacts"
+        bounds = ArtifactBounds(
+            retention_s=self._settings.artifact_retention_s,
+            max_bytes=self._settings.max_artifact_bytes,
+            max_files=self._settings.max_artifacts,
+        )
+        blobs, catalog = DirectoryBlobStore(root), DirectoryArtifactCatalog(root)
+        return Artifacts(blobs, catalog, self._clock, bounds)
+
+    def _make_executions(self) -> ExecutionService:
+        tools = RunTools(
+            self._records,
+            self._backend,
+            self._artifacts,
+            self._clock,
+            self._settings.interrupt_grace_s,
+        )
+        bounds = ExecutionBounds(self._settings.max_code_bytes, self._settings.queue_length)
+        return ExecutionService(
+            self._live, tools, self._ender, self._history, bounds, self._metrics
+        )
+
+    def _make_pools(self) -> dict[str, WarmPool]:
+        template = self._settings.template
+        if not self._settings.pool_size:
+            return {}
+        size = PoolSize(
+            self._settings.pool_size, max(self._settings.pool_size, self._settings.pool_max)
+        )
+        pool = WarmPool(
+            template, size, self._provisioner, self._backend, self._clock, self._metrics
+        )
+        return {template.name: pool}
+
+    def _make_sessions(self) -> SessionService:
+        settings, template = self._settings, self._settings.template
+        terms = SessionTerms(
+            idle_ttl_s=settings.idle_ttl_s,
+            idle_ttl_min_s=settings.idle_ttl_min_s,
+            idle_ttl_max_s=settings.idle_ttl_max_s,
+            max_age_s=settings.max_age_s,
+            max_age_max_s=settings.max_age_max_s,
+            max_sessions=settings.max_sessions,
+        )
+        return SessionService(
+            self._records,
+            self._live,
+            self._provisioner,
+            self.pools,
+            self._ender,
+            self._executions,
+            {template.name: template},
+            terms,
+            self._metrics,
+        )
+
+    def _make_sweeper(self) -> Sweeper:
+        times = SweepTimes(
+            self._settings.sweep_interval_s, REAP_EVERY_S, self._settings.record_retention_s
+        )
+        return Sweeper(
+            self._records,
+            self._live,
+            self._ender,
+            self._history,
+            self._backend,
+            self._artifacts,
+            list(self.pools.values()),
+            times,
+        )
+
+    async def drain(self) -> None:
+        await self._sessions.aclose()
+        for pool in self.pools.values():
+            await pool.drain()
+
+    def services(self) -> Services:
+        posture = Posture(self._settings, self._backend, self._clock)
+        key = load_or_make_key(self._settings.data_dir / "link.key")
+        return Services(
+            settings=self._settings,
+            keys=Keyring(self._settings.api_keys),
+            sessions=self._sessions,
+            executions=self._executions,
+            artifacts=self._artifacts,
+            links=Links(key, self._clock),
+            registry=self._metrics.registry,
+            posture=posture.report,
+            readiness=posture.reasons_not_ready,
+        )
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` beside the block and cancels it at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _with_a_key(settings: Settings) -> Settings:
+    """The settings, with a fresh key when none is set; loopback only, which the settings made sure of."""
+    if settings.api_keys:
+        return settings
+    key = secrets.token_urlsafe(24)
+    print(f"No SANDBOX_API_KEYS: this key is valid until the service stops:\n\n    {key}\n")
+    return settings.model_copy(update={"api_keys": (("default", key),)})
+
+
+def _server_config(settings: Settings, services: Services) -> uvicorn.Config:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    return uvicorn.Config(
+        create_api(services),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
