@@ -94,5 +94,6 @@ def _is_library_frame(part: str) -> bool:
 
 def _named(frames: list[str]) -> str:
     last = frames[-1].strip().partition("\n")[0]
-    others = f"[{len(frames) - 1} library frames left out]\n" if len(frames) > 1 else ""
-    return f"{others}{last}"
+    others = len(frames) - 1
+    note = f"[{others} more library frame{'s' if others > 1 else ''}]\n" if others else ""
+    return f"{note}{last}"

@@ -1,7 +1,9 @@
 """The one definition of `execute_python`: name, schema, description, and the reading of a call."""
 
 import json
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 NAME = "execute_python"
@@ -25,13 +27,15 @@ write there is given to the user: save what they ask for, a chart as PNG, a tabl
 - Print only what you need to see: long output is cut in the middle.
 - There is no network and nothing can be installed. input() does not work.
 - When the code fails you get the traceback: mend the code and call again.
-Packages: {packages}."""
+Installed: {contents}"""
 
-_USUAL_PACKAGES = (
-    "numpy, pandas, matplotlib, seaborn, scipy, scikit-learn, statsmodels, sympy, pyarrow, "
-    "openpyxl, xlsxwriter, pillow, plotly, altair, networkx, beautifulsoup4, lxml, "
-    "python-docx, python-pptx, pypdf, reportlab, tabulate"
-)
+CONTENTS_FILE = Path(__file__).parents[1] / "images" / "python" / "CONTENTS.md"
+"""What the sandbox image's build found in it."""
+
+_USUAL_CONTENTS = """\
+numpy, pandas, matplotlib, seaborn, scipy, scikit-learn, statsmodels, sympy, pyarrow, openpyxl, \
+xlsxwriter, pillow, plotly, altair, networkx, beautifulsoup4, lxml, python-docx, python-pptx, \
+pypdf, reportlab, tabulate."""
 
 
 class MalformedCall(Exception):
@@ -52,7 +56,17 @@ def chat_tool() -> dict[str, Any]:
 @cache
 def description() -> str:
     """What the model is told of the tool."""
-    return _DESCRIPTION.format(packages=_USUAL_PACKAGES)
+    try:
+        contents = short_contents(CONTENTS_FILE.read_text())
+    except FileNotFoundError:
+        contents = _USUAL_CONTENTS
+    return _DESCRIPTION.format(contents=contents)
+
+
+def short_contents(listing: str) -> str:
+    """The groups of an image's list in one line, without versions and the kernel's own packages."""
+    groups = re.findall(r"^- (?!the kernel)(.+)$", listing, re.MULTILINE)
+    return "; ".join(re.sub(r" \d[\w.+-]*(?=,|$)", "", group) for group in groups) + "."
 
 
 def parse_arguments(arguments: str) -> str:
