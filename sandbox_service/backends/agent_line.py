@@ -21,6 +21,17 @@ class AgentLine:
         return cls(AgentHttp.over_unix(path))
 
     @classmethod
+    async def connect_unix(cls, path: str) -> "AgentLine":
+        """A line to an agent that has answered. Raises SandboxLost."""
+        line = cls.over_unix(path)
+        try:
+            await line.kernel.health()
+        except BaseException:
+            await line.close()
+            raise
+        return line
+
+    @classmethod
     def over_tcp(cls, address: str, token: str) -> "AgentLine":
         """A line to `host:port` with a bearer token; connects with the first call."""
         return cls(AgentHttp.over_tcp(address, token))

@@ -7,6 +7,7 @@ user code runs, nothing inside the sandbox can change what the host's path leads
 import os
 import shutil
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from sandbox_service.domain.errors import AgentViolation
@@ -23,7 +24,22 @@ def make_root(root: Path) -> None:
     root.chmod(0o700)
 
 
+def remove_root(root: Path) -> None:
+    """Remove the directory above all control directories, if none is left in it."""
+    with suppress(OSError):
+        root.rmdir()
+
+
+def names_in(root: Path) -> list[str]:
+    """The names of the control directories there are."""
+    if not root.exists():
+        return []
+    return [entry.name for entry in root.iterdir() if entry.is_dir()]
+
+
 def make(directory: Path) -> None:
+    """Make a control directory, open for the sandbox's socket."""
+    make_root(directory.parent)
     directory.mkdir()
     directory.chmod(OPEN_MODE)
 

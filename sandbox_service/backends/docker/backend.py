@@ -71,7 +71,7 @@ class DockerBackend:
                 EventListener.open(settings.base_url, settings.instance)
             )
             backend = cls(settings, engine, events)
-            control_directory.make_root(backend._root)
+            stack.callback(control_directory.remove_root, backend._root)
             await backend.find()
             yield backend
 
@@ -90,18 +90,12 @@ class DockerBackend:
 
     async def connect(self, ref: SandboxRef) -> AgentLine:
         """Open a line to a started sandbox. Raises SandboxLost."""
-        line = AgentLine.over_unix(ref.address)
-        try:
-            await line.kernel.health()
-        except BaseException:
-            await line.close()
-            raise
-        return line
+        return await AgentLine.connect_unix(ref.address)
 
     async def find(self) -> Sequence[SandboxRef]:
         """Every container of this instance, running or not, and directories without one."""
         label = f"{profile.INSTANCE_LABEL}={self._settings.instance}"
-        directories = await asyncio.to_thread(_names_in, self._root)
+        directories = await asyncio.to_thread(control_directory.names_in, self._root)
         containers = await self._engine.call(
             lambda client: client.containers(all=True, filters={"label": label})
         )
@@ -241,7 +235,7 @@ class DockerBackend:
             engine_id=container["Id"],
             address=self._address(sandbox_id),
             uid=int(labels[profile.UID_LABEL]),
-            labels={key: labels[key] for key in labels.keys() - profile.OWN_LABELS},
+            labels=profile.given_labels(labels),
         )
 
     def _directory(self, sandbox_id: str) -> Path:
@@ -252,10 +246,6 @@ class DockerBackend:
 
     def _name(self, sandbox_id: str) -> str:
         return profile.container_name(self._settings.instance, sandbox_id)
-
-
-def _names_in(directory: Path) -> list[str]:
-    return [entry.name for entry in directory.iterdir() if entry.is_dir()]
 
 
 def _start_failure(error: APIError, spec: SandboxSpec) -> ServiceError:

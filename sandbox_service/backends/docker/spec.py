@@ -12,7 +12,7 @@ from sandbox_service.domain.values import MIB, Limits, SandboxSpec
 INSTANCE_LABEL = "sandbox-service.instance"
 SANDBOX_LABEL = "sandbox-service.sandbox"
 UID_LABEL = "sandbox-service.uid"
-OWN_LABELS = frozenset({INSTANCE_LABEL, SANDBOX_LABEL, UID_LABEL})
+GIVEN_LABEL_PREFIX = "sandbox-service.label."
 
 CONTROL_TARGET = "/run/agent"
 WORKSPACE = "/mnt/data"
@@ -71,6 +71,12 @@ def resource_limits(limits: Limits) -> dict[str, Any]:
     }
 
 
+def given_labels(labels: dict[str, str]) -> dict[str, str]:
+    """The labels of the sandbox's spec among all those of its container, the image's included."""
+    prefix = GIVEN_LABEL_PREFIX
+    return {key.removeprefix(prefix): labels[key] for key in labels if key.startswith(prefix)}
+
+
 @cache
 def seccomp_profile() -> str:
     """Our system call filter, as the engine takes it."""
@@ -102,7 +108,7 @@ def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
 
 def _labels(spec: SandboxSpec, placement: Placement) -> dict[str, str]:
     return {
-        **spec.labels,
+        **{GIVEN_LABEL_PREFIX + key: value for key, value in spec.labels.items()},
         INSTANCE_LABEL: placement.instance,
         SANDBOX_LABEL: spec.sandbox_id,
         UID_LABEL: str(placement.uid),
