@@ -8,6 +8,7 @@ from pathlib import Path
 
 import docker
 import docker.errors
+import docker.utils
 import requests
 
 from images.progress import Progress

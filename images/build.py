@@ -8,6 +8,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.utils
 import requests
 
 from images import base, context
@@ -16,6 +17,7 @@ from images.progress import Progress
 REPOSITORY = "sandbox-python"
 CONTENT_LABEL = "sandbox.image.content"
 CONTENTS_LABEL = "sandbox.image.packages"
+BUILD_SILENCE_S = 1800
 PASSED_ON = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
@@ -61,42 +63,33 @@ def build(*, force: bool = False) -> str:
 def connect() -> docker.APIClient:
     """The engine of this machine, or of DOCKER_HOST. Raises BuildFailed when none answers."""
     try:
-        engine = docker.APIClient(
+        return docker.APIClient(
             **docker.utils.kwargs_from_env(), version="auto", timeout=BUILD_SILENCE_S
         )
     except docker.errors.DockerException:
         raise BuildFailed(
             "No Docker engine answers here; `make engine` as root installs and starts one."
         ) from None
-    return engine
-
-
-BUILD_SILENCE_S = 1800
 
 
 def _has_image(engine: docker.APIClient, tag: str) -> bool:
-    try:
-        engine.inspect_image(tag)
-    except docker.errors.ImageNotFound:
-        return False
-    return True
+    return bool(engine.images(name=tag, quiet=True))
 
 
 def _build_image(engine: docker.APIClient, files: Mapping[str, bytes], tag: str) -> None:
-    progress = Progress(f"Building the sandbox image {tag}")
-    base_image = base.ensure_base(engine, progress)
-    events = engine.build(
-        fileobj=context.build_context({**files, "ca.pem": context.ca_bundle()}),
-        custom_context=True,
-        tag=tag,
-        rm=True,
-        forcerm=True,
-        decode=True,
-        buildargs={"BASE": base_image, **_passed_on()},
-        labels=_labels(files, tag),
-    )
-    _follow(events, progress)
-    progress.done(f"Sandbox image {tag} is built")
+    with Progress(f"Building the sandbox image {tag}") as progress:
+        base_image = base.ensure_base(engine, progress)
+        events = engine.build(
+            fileobj=context.build_context({**files, "ca.pem": context.ca_bundle()}),
+            custom_context=True,
+            tag=tag,
+            rm=True,
+            forcerm=True,
+            decode=True,
+            buildargs={"BASE": base_image, **_passed_on()},
+            labels=_labels(files, tag),
+        )
+        _follow(events, progress)
 
 
 def _passed_on(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

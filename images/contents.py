@@ -11,7 +11,9 @@ SOURCE = Path(__file__).parent / "python"
 PINNED = re.compile(r"^([a-z0-9][a-z0-9.-]*)==([^\s;]+)", re.MULTILINE)
 WANTED = re.compile(r"^([a-z0-9][a-z0-9.-]*)", re.MULTILINE)
 SECTION = re.compile(r"^# (.+)\n((?:[a-z0-9].*\n)+)", re.MULTILINE)
-FONTS = "DejaVu, Liberation (as Arial, Times New Roman, Courier New), Noto Sans CJK, Symbola, Unifont"
+FONTS = (
+    "DejaVu, Liberation (as Arial, Times New Roman, Courier New), Noto Sans CJK, Symbola, Unifont"
+)
 
 
 def pinned_versions(lock: str) -> dict[str, str]:

@@ -12,7 +12,13 @@ import certifi
 from images.contents import contents_json
 
 SOURCE = Path(__file__).parent / "python"
-FILES = ("Dockerfile", "trim.sh", "requirements-agent.lock", "requirements-kernel.lock")
+FILES = (
+    "Dockerfile",
+    "trim-environments.sh",
+    "trim-system.sh",
+    "requirements-agent.lock",
+    "requirements-kernel.lock",
+)
 FOLDERS = ("fonts", "agent", "zygote")
 CA_SETTINGS = ("SANDBOX_BUILD_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 

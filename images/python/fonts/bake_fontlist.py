@@ -1,4 +1,4 @@
-"""Writes matplotlib's list of the image's fonts, with aliases for families that charts often name."""
+"""Writes matplotlib's list of the image's fonts, with aliases for families that charts name."""
 
 import json
 from dataclasses import replace
@@ -44,6 +44,8 @@ ALIASES = {
     "Symbola": ["Noto Emoji", "Noto Color Emoji", "Segoe UI Emoji", "Apple Color Emoji"],
 }
 
+BOLD = 700
+
 
 def main() -> None:
     manager = font_manager.FontManager()
@@ -52,10 +54,18 @@ def main() -> None:
     missing = {*ALIASES, *font_manager._FALLBACK_FAMILIES} - known
     if missing:
         raise SystemExit(f"Fonts that the image must have are missing: {sorted(missing)}")
-    manager.ttflist += [alias for entry in list(manager.ttflist) for alias in aliases(entry, known)]
+    manager.ttflist += bold_names(manager.ttflist)
+    manager.ttflist += [name for entry in manager.ttflist for name in aliases(entry, known)]
     path = Path(cbook._get_data_path("fontlist.json"))
     font_manager.json_dump(manager, path)
     print(f"{len(json.loads(path.read_text())['ttflist'])} font names in {path}")
+
+
+def bold_names(entries: list[font_manager.FontEntry]) -> list[font_manager.FontEntry]:
+    """The fallback fonts that have one weight only, again as bold, so that asking is no fault."""
+    bold = {entry.name for entry in entries if entry.weight == BOLD}
+    wanted = set(font_manager._FALLBACK_FAMILIES) - bold
+    return [replace(entry, weight=BOLD) for entry in entries if entry.name in wanted]
 
 
 def aliases(entry: font_manager.FontEntry, known: set[str]) -> list[font_manager.FontEntry]:

@@ -1,0 +1,1 @@
+"""Scripts that run inside the built image, one question each; an assertion says what is wrong."""
