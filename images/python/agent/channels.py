@@ -82,8 +82,9 @@ class KernelChannels:
     async def drain(self, quiet_s: float) -> None:
         """Deliver what a dead kernel still had under way, until nothing has come for `quiet_s`."""
         await asyncio.sleep(quiet_s)
-        while self._iopub.drain() + self._shell.drain():
-            await asyncio.sleep(quiet_s)  # noqa: ASYNC110 - nothing tells that no more will come
+        # Nothing tells that no more will come, so there is no event to wait for.
+        while self._iopub.drain() + self._shell.drain():  # noqa: ASYNC110
+            await asyncio.sleep(quiet_s)
 
     def close(self) -> None:
         self._iopub.close()

@@ -70,7 +70,7 @@ class Agent:
     def _reap(self) -> None:
         for pid, status in processes.reap():
             if pid == self._zygote.pid:
-                self._zygote.respawn()
+                self._zygote.replace()
             else:
                 self._zygote.kernel_exited(pid, Exit.of(status))
 

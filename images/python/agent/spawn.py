@@ -19,9 +19,14 @@ def spawn_zygote(settings: Settings) -> ZygoteProcess:
     """Start the zygote in the workspace, with the other end of a packet line to us."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     theirs.set_inheritable(True)
+    profile = os.path.join(settings.run_dir, "profile")
+    os.makedirs(profile, mode=0o700, exist_ok=True)
     os.chdir(settings.workspace)
-    environment = {**_without_agent_settings(), "SANDBOX_ZYGOTE_FD": str(theirs.fileno())}
-    environment["TMPDIR"] = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - the sandbox's own
+    environment = {
+        **_without_agent_settings(),
+        "SANDBOX_ZYGOTE_FD": str(theirs.fileno()),
+        "SANDBOX_ZYGOTE_PROFILE": profile,
+    }
     pid = os.posix_spawn(
         settings.kernel_python, [settings.kernel_python, settings.zygote], environment
     )

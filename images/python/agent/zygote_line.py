@@ -11,6 +11,8 @@ from agent.settings import Settings
 from agent.spawn import ZygoteProcess, spawn_zygote
 
 _PACKET_BYTES = 65536
+_PAUSE_S = 0.1
+_MAX_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,12 @@ class ForkFailed(Exception):
     """The zygote could not fork, or went away before the kernel served."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    directory: str
+    serving: asyncio.Future[int]
+
+
 class ZygoteLine:
     """Asks for kernels. `on_exit` is called with the pid and the exit of each one that ends."""
 
@@ -40,10 +48,11 @@ class ZygoteLine:
         self._process = process
         self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
-        self._ready = asyncio.Event()
+        self._is_ready = False
+        self._failures = 0
         self._requests = 0
         self._pids: dict[int, int] = {}
-        self._serving: dict[int, asyncio.Future[int]] = {}
+        self._serving: dict[int, _Request] = {}
         self._loop.add_reader(process.line, self._receive)
 
     @property
@@ -52,19 +61,24 @@ class ZygoteLine:
 
     async def fork(self, directory: str) -> int:
         """Fork a kernel with its sockets in `directory`; returns its pid once it serves."""
-        await self._ready.wait()
         self._requests += 1
         serving: asyncio.Future[int] = self._loop.create_future()
-        self._serving[self._requests] = serving
-        self._send({"fork": self._requests, "dir": directory})
+        self._serving[self._requests] = _Request(directory, serving)
+        if self._is_ready:
+            self._send({"fork": self._requests, "dir": directory})
         return await serving
 
-    def respawn(self) -> None:
-        """Start a new zygote in place of one that is gone."""
+    def replace(self) -> None:
+        """Start a new zygote in place of one that ended; later each time while it keeps ending."""
         self._loop.remove_reader(self._process.line)
         self._process.line.close()
-        self._ready.clear()
-        self._fail_all("the zygote went away")
+        self._is_ready = False
+        self._fail_all("the zygote has ended")
+        pause_s = min(_PAUSE_S * (2**self._failures - 1), _MAX_PAUSE_S)
+        self._failures += 1
+        self._loop.call_later(pause_s, self._spawn)
+
+    def _spawn(self) -> None:
         self._process = spawn_zygote(self._settings)
         self._loop.add_reader(self._process.line, self._receive)
 
@@ -80,7 +94,7 @@ class ZygoteLine:
         try:
             self._process.line.send(json.dumps(packet).encode())
         except OSError:
-            self._fail_all("the zygote does not listen")
+            return  # its end is near, and fails what waits
 
     def _receive(self) -> None:
         """Handle every packet that has come; the zygote's end is seen by the reaper."""
@@ -98,7 +112,7 @@ class ZygoteLine:
 
     def _handle(self, packet: dict[str, Any]) -> None:
         if "ready" in packet:
-            self._ready.set()
+            self._serve()
         elif "forked" in packet:
             self._pids[packet["forked"]] = packet["pid"]
         elif "serving" in packet:
@@ -108,15 +122,21 @@ class ZygoteLine:
         elif "exited" in packet:
             self.kernel_exited(packet["exited"], Exit(packet["signal"], packet["code"]))
 
+    def _serve(self) -> None:
+        self._is_ready = True
+        self._failures = 0
+        for request, waiting in self._serving.items():
+            self._send({"fork": request, "dir": waiting.directory})
+
     def _settle(self, request: int, pid: int) -> None:
-        serving = self._serving.pop(request, None)
-        if serving is not None and not serving.done():
-            serving.set_result(pid)
+        waiting = self._serving.pop(request, None)
+        if waiting is not None and not waiting.serving.done():
+            waiting.serving.set_result(pid)
 
     def _fail(self, request: int, message: str) -> None:
-        serving = self._serving.pop(request, None)
-        if serving is not None and not serving.done():
-            serving.set_exception(ForkFailed(message))
+        waiting = self._serving.pop(request, None)
+        if waiting is not None and not waiting.serving.done():
+            waiting.serving.set_exception(ForkFailed(message))
 
     def _fail_all(self, message: str) -> None:
         for request in list(self._serving):

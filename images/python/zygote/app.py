@@ -6,7 +6,6 @@ threads, the session and the kernel object, which picks up the shell that is alr
 
 import os
 import sys
-import tempfile
 from typing import Any
 
 sys.modules["debugpy"] = None  # type: ignore[assignment]  # the debugger is not offered; it costs 20 MB
@@ -23,6 +22,7 @@ from IPython.core.application import BaseIPythonApplication  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from zmq.eventloop.zmqstream import ZMQStream  # noqa: E402
 
+from zygote.kernel import InterruptibleKernel  # noqa: E402
 from zygote.streams import KernelIOPubThread, KernelOutStream  # noqa: E402
 
 
@@ -30,9 +30,8 @@ def kernel_config() -> Config:
     """No history, and no pause after each cell: the agent waits for idle, so it needs none."""
     config = Config()
     config.HistoryManager.enabled = False
-    config.IPythonKernel._execute_sleep = 0.0
+    config.InterruptibleKernel._execute_sleep = 0.0
     config.InlineBackend.figure_formats = {"png"}
-    config.ProfileDir.location = tempfile.mkdtemp(prefix="ipython-")
     return config
 
 
@@ -42,6 +41,7 @@ class ForkedKernelApp(IPKernelApp):
     def prepare(self) -> None:
         """Make all that needs no thread, socket or process id."""
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+        self.ipython_dir = os.environ.pop("SANDBOX_ZYGOTE_PROFILE")
         self.update_config(kernel_config())
         BaseIPythonApplication.initialize(self, argv=[])
         self.init_pdb()
@@ -107,7 +107,7 @@ class ForkedKernelApp(IPKernelApp):
         self.shell_channel_thread.shell_stream = shell
         self.control_thread.start()
         self.shell_channel_thread.start()
-        self.kernel = self.kernel_class.instance(
+        self.kernel = InterruptibleKernel.instance(
             parent=self,
             session=self.session,
             control_stream=control,

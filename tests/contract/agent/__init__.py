@@ -1,0 +1,1 @@
+"""The line to the agent, held by a real agent, zygote and kernel as local processes."""
