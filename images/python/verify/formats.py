@@ -53,7 +53,7 @@ assert pptx.Presentation("slides.pptx").slides[0].shapes.title.text == "Rain"
 page = canvas.Canvas("report.pdf")
 page.drawString(72, 720, "Rain in Seattle")
 page.save()
-assert pypdf.PdfReader("report.pdf").pages[0].extract_text() == "Rain in Seattle"
+assert pypdf.PdfReader("report.pdf").pages[0].extract_text().strip() == "Rain in Seattle"
 
 assert "data" in px.bar(FRAME, x="city", y="rain").to_plotly_json()
 assert "vconcat" in (alt.Chart(FRAME).mark_bar() & alt.Chart(FRAME).mark_line()).to_dict()

@@ -1,0 +1,66 @@
+# Every target makes what it needs; the second run of any of them is quick.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup venv engine image serve demo test check lint format types imports lock bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: image  ## virtual environment, Docker engine, sandbox image
+
+venv: $(READY)
+
+$(READY): deploy/locks/dev.txt pyproject.toml
+	@python=$$(deploy/setup/ensure_python.sh) && echo "Making the virtual environment" \
+	  && { $(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear $(VENV); }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+engine: venv  ## a Docker engine that answers; installed and started when root
+	@$(BIN)/python deploy/setup/ensure_engine.py
+
+image: engine  ## the sandbox image, if anything in it changed
+	@$(BIN)/python -m images.build
+
+serve: setup  ## the service, on loopback (ARGS="--port 9000")
+	@$(BIN)/sandbox-service serve $(ARGS)
+
+demo: setup  ## an assistant answers a question about a real CSV
+	@$(BIN)/python -m runner.demo $(ARGS)
+
+test: venv  ## everything that CI checks: lint, format, types, import rules, tests
+	@$(MAKE) --no-print-directory image || [ -z "$${CI:-}" ]
+	@$(MAKE) --no-print-directory check
+
+check: lint types imports
+	@echo "== tests" && $(BIN)/python -m pytest $(ARGS)
+
+lint: venv  ## ruff: rules and format
+	@echo "== lint" && $(BIN)/ruff check .
+	@echo "== format" && $(BIN)/ruff format --check .
+
+format: venv  ## rewrite the code in the house's format
+	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+types: venv  ## mypy, strict
+	@echo "== types" && $(BIN)/mypy
+
+imports: venv
+	@echo "== import rules" && $(BIN)/lint-imports --no-cache
+
+lock: venv  ## newest versions into every lock, and the list of what is in the image
+	@deploy/setup/lock.sh $(BIN)/uv
+	@$(BIN)/python -m images.contents
+
+bench: setup  ## the benchmarks' table
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+clean:  ## remove the virtual environment and caches; images stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
