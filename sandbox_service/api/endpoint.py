@@ -114,7 +114,8 @@ def _responses(endpoint: Endpoint, rule: Rule) -> dict[int | str, dict[str, Any]
     keyed = _WITH_KEY if rule.scope is not None else ()
     statuses = sorted({*endpoint.errors, *keyed, *_ALWAYS})
     errors: dict[int | str, dict[str, Any]] = {
-        status: {"model": Error, "description": _REASONS[status]} for status in statuses
+        status: {"description": _REASONS[status], "content": json_content(Error)}
+        for status in statuses
     }
     return {endpoint.status: _success(endpoint), **errors}
 
@@ -124,10 +125,16 @@ def _success(endpoint: Endpoint) -> dict[str, Any]:
     if isinstance(endpoint.answer, str):
         success["content"] = {endpoint.answer: {"schema": {"type": "string", "format": "binary"}}}
     elif endpoint.answer is not None:
-        success["model"] = endpoint.answer
+        success["content"] = json_content(endpoint.answer)
     if endpoint.streams:
-        success["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        stream = {"text/event-stream": {"schema": {"type": "string"}}}
+        success["content"] = success.get("content", {}) | stream
     return success
+
+
+def json_content(model: type[BaseModel]) -> dict[str, Any]:
+    """A reference, not the model: the framework would build validators that nobody calls."""
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
 
 
 def _extra(endpoint: Endpoint, rule: Rule) -> dict[str, Any]:
@@ -156,9 +163,11 @@ def _request_body(endpoint: Endpoint) -> dict[str, Any]:
     if isinstance(endpoint.body, str):
         return {"required": True, "content": {endpoint.body: _BODIES[endpoint.body]}}
     assert endpoint.body is not None
-    reference = {"$ref": f"#/components/schemas/{endpoint.body.__name__}"}
-    examples = {name: {"value": value} for name, value in endpoint.examples.items()}
-    return {"content": {"application/json": {"schema": reference, "examples": examples}}}
+    content = json_content(endpoint.body)
+    content["application/json"]["examples"] = {
+        name: {"value": value} for name, value in endpoint.examples.items()
+    }
+    return {"content": content}
 
 
 _BODIES: dict[str, dict[str, Any]] = {

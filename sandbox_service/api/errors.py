@@ -142,8 +142,16 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """The router's own 404 and 405."""
     assert isinstance(error, HTTPException)
     answer = error_answer(_as_service_error(request, error), request_id_of(request))
-    answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods_of(request))
     return answer
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path can be called with: the router names the first route's methods only."""
+    path = request.scope["path"]
+    routes = [route for route in request.app.routes if route.path_regex.match(path)]
+    return sorted({method for route in routes for method in route.methods})
 
 
 def _as_service_error(request: Request, error: HTTPException) -> ServiceError:

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from sandbox_service.api.schemas import ExecuteBody, OpenSessionBody, RunBody, UpdateSessionBody
+from sandbox_service.api.views import Error, ExecutionPage, FilePage, Health, Run, SessionPage
 
 DESCRIPTION = """\
 A code interpreter that you host: sessions with a live Jupyter kernel in a locked sandbox, cells
@@ -26,6 +27,7 @@ TAGS = [
 ]
 
 _BODIES = (OpenSessionBody, UpdateSessionBody, ExecuteBody, RunBody)
+_ANSWERS = (Error, Health, SessionPage, Run, ExecutionPage, FilePage)
 
 
 def build_openapi(app: FastAPI) -> dict[str, Any]:
@@ -37,18 +39,20 @@ def build_openapi(app: FastAPI) -> dict[str, Any]:
         routes=app.routes,
         tags=TAGS,
     )
-    components = document.setdefault("components", {})
-    components["securitySchemes"] = {"API key": {"type": "http", "scheme": "bearer"}}
-    schemas = components.setdefault("schemas", {})
-    schemas.update(_body_schemas())
-    schemas.pop("HTTPValidationError", None)
-    schemas.pop("ValidationError", None)
+    document["components"] = {
+        "securitySchemes": {"API key": {"type": "http", "scheme": "bearer"}},
+        "schemas": _schemas(),
+    }
     return document
 
 
-def _body_schemas() -> dict[str, Any]:
+def _schemas() -> dict[str, Any]:
     _, definitions = models_json_schema(
-        [(model, "validation") for model in _BODIES], ref_template="#/components/schemas/{model}"
+        [
+            *((model, "validation") for model in _BODIES),
+            *((model, "serialization") for model in _ANSWERS),
+        ],
+        ref_template="#/components/schemas/{model}",
     )
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

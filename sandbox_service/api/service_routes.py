@@ -47,6 +47,7 @@ class ServiceRoutes:
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
             title="Sandbox service",
+            swagger_favicon_url="data:,",
             swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
         )
 
