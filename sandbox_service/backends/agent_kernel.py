@@ -1,6 +1,8 @@
 """The kernel behind an agent: executions as streams of lines, interrupt and restart."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Literal
 from urllib.parse import quote
 
@@ -25,6 +27,7 @@ from sandbox_service.domain.ports import (
 from sandbox_service.domain.values import MIB
 
 RESTART_S = 30.0
+FINISH_S = 1.0
 ENVELOPE_FACTOR = 1.4
 ENVELOPE_BYTES = 1 * MIB
 # A stream that is taken up again may be of an execution with the largest budget there is.
@@ -138,9 +141,13 @@ def _next_seq(seq: int, next_seq: int) -> int:
 
 
 async def _finish(response: aiohttp.ClientResponse) -> None:
-    """Read the end of the body, so that the connection can serve the next call."""
-    if await read_chunk(response):
-        raise AgentViolation("The sandbox's agent went on after the end of the execution.")
+    """Read the end of the body, so that the connection can serve the next call.
+
+    An agent that owes it, or says more, loses the connection; the execution is over either way.
+    """
+    with suppress(TimeoutError, SandboxLost):
+        async with asyncio.timeout(FINISH_S):
+            await read_chunk(response)
 
 
 def _encode(request: ExecuteRequest) -> bytes:
