@@ -20,6 +20,7 @@ from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
 from sandbox_service.files.catalog import DirectoryArtifactCatalog
 from sandbox_service.files.links import Links, load_or_make_key
+from sandbox_service.files.strays import remove_strays
 from sandbox_service.posture import Posture
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
@@ -58,6 +59,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         backend = await stack.enter_async_context(open_backend(settings))
         rooms = _Rooms(settings, backend)
         await rooms.sweeper.reap_all_strays()
+        await remove_strays(settings.data_dir / "artifacts")
         stack.push_async_callback(rooms.drain)
         await stack.enter_async_context(_running(rooms.sweeper.run()))
         for pool in rooms.pools.values():

@@ -1,7 +1,7 @@
 """The kernel behind an agent: executions as streams of lines, interrupt and restart."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Literal
 from urllib.parse import quote
@@ -40,12 +40,12 @@ class AgentKernel:
     def __init__(self, http: AgentHttp) -> None:
         self._http = http
 
-    def execute(self, request: ExecuteRequest) -> AsyncIterator[ExecutionLine]:
+    def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecutionLine, None]:
         """Start the code (at most once per execution id) and yield its lines up to ExecutionEnd."""
         max_bytes = stream_cap(request.output_bytes)
         return self._lines("POST", "/v1/executions", _encode(request), max_bytes, seq=0)
 
-    def resume(self, execution_id: str, after_seq: int) -> AsyncIterator[ExecutionLine]:
+    def resume(self, execution_id: str, after_seq: int) -> AsyncGenerator[ExecutionLine, None]:
         """Yield the lines after `after_seq` of an execution. Raises NotFound for an unknown one."""
         path = f"/v1/executions/{quote(execution_id, safe='')}?after={after_seq}"
         return self._lines("GET", path, None, stream_cap(RESUMED_OUTPUT_BYTES), seq=after_seq)
@@ -73,7 +73,7 @@ class AgentKernel:
 
     async def _lines(
         self, method: str, path: str, body: bytes | None, max_bytes: int, *, seq: int
-    ) -> AsyncIterator[ExecutionLine]:
+    ) -> AsyncGenerator[ExecutionLine, None]:
         response = await self._http.open(method, path, body=body)
         splitter = LineSplitter(max_bytes)
         try:

@@ -1,6 +1,6 @@
 """The seams between the rooms: Protocols with six methods at most, each with one contract suite."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,11 +105,11 @@ class KernelConnection(Protocol):
     Every method raises SandboxLost when the line breaks and AgentViolation on anything malformed.
     """
 
-    def execute(self, request: ExecuteRequest) -> AsyncIterator[ExecutionLine]:
+    def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecutionLine, None]:
         """Start the code (at most once per execution id) and yield its lines up to ExecutionEnd."""
         ...
 
-    def resume(self, execution_id: str, after_seq: int) -> AsyncIterator[ExecutionLine]:
+    def resume(self, execution_id: str, after_seq: int) -> AsyncGenerator[ExecutionLine, None]:
         """Yield the lines after `after_seq` of an execution. Raises NotFound for an unknown one."""
         ...
 
@@ -185,7 +185,7 @@ class Sandbox(Protocol):
 class SandboxBackend(Protocol):
     """Starts and stops sandboxes. Raises EngineUnavailable when the engine does not answer in time."""
 
-    def start(self, spec: SandboxSpec) -> AsyncIterator[SandboxRef]:
+    def start(self, spec: SandboxSpec) -> AsyncGenerator[SandboxRef, None]:
         """Yield a reference after every step that made something; the last one is up and answers.
 
         A caller that stops half way passes the latest reference to `stop`.

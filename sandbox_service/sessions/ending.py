@@ -56,9 +56,7 @@ class SessionEnder:
 
 
 def _end_executions(live: LiveSession, status: SessionStatus) -> None:
-    ended_as = (
-        ExecutionStatus.LOST if status is SessionStatus.LOST else ExecutionStatus.INTERRUPTED
-    )
+    ended_as = ExecutionStatus.LOST if status is SessionStatus.LOST else ExecutionStatus.INTERRUPTED
     notice = f"The session ended ({status.value}) before the execution had finished."
     journals: list[Journal] = [] if live.current is None else [live.current.journal]
     while not live.queue.empty():

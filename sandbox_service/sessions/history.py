@@ -26,10 +26,13 @@ class ExecutionHistory:
         self._trim(journals)
 
     def find(self, session_id: str, execution_id: str) -> Journal | None:
-        return self._sessions.get(session_id, {}).get(execution_id)
+        return self._journals(session_id).get(execution_id)
 
     def records(self, session_id: str) -> Sequence[ExecutionRecord]:
-        return [journal.record for journal in self._sessions.get(session_id, {}).values()]
+        return [journal.record for journal in self._journals(session_id).values()]
+
+    def _journals(self, session_id: str) -> OrderedDict[str, Journal]:
+        return self._sessions.get(session_id) or OrderedDict()
 
     def forget(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)

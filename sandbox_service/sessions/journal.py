@@ -103,6 +103,8 @@ def _payload(entry: _Entry) -> dict[str, Any]:
     return entry.payload
 
 
-def ended_without_running(record: ExecutionRecord, status: ExecutionStatus, notice: str) -> ExecutionRecord:
+def ended_without_running(
+    record: ExecutionRecord, status: ExecutionStatus, notice: str
+) -> ExecutionRecord:
     """The final record of an execution that never reached the kernel, or was cut off."""
     return record.model_copy(update={"status": status, "notices": [*record.notices, notice]})

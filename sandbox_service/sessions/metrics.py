@@ -43,5 +43,8 @@ class Metrics:
             "sandbox_pool_ready", "Warm sandboxes waiting.", ["template"], registry=self.registry
         )
         self.pool_claims = Counter(
-            "sandbox_pool_claims", "Sandboxes asked of the pool.", ["result"], registry=self.registry
+            "sandbox_pool_claims",
+            "Sandboxes asked of the pool.",
+            ["result"],
+            registry=self.registry,
         )

@@ -57,7 +57,7 @@ class Provisioner:
 
     async def _start(self, spec: SandboxSpec, note: Checkpoint) -> SandboxRef:
         latest: SandboxRef | None = None
-        async with aclosing(self._backend.start(spec)) as checkpoints:  # type: ignore[type-var]
+        async with aclosing(self._backend.start(spec)) as checkpoints:
             async for ref in checkpoints:
                 latest = ref
                 await note(ref)

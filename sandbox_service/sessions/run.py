@@ -1,7 +1,7 @@
 """One execution on its way through the kernel, from its first line to its final record."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from sandbox_service.domain.values import (
     SessionRecord,
 )
 from sandbox_service.files.artifacts import ArtifactOwner, Artifacts
-from sandbox_service.kernels.outputs import OutputReducer
+from sandbox_service.kernels.outputs import OutputChange, OutputReducer
 from sandbox_service.sessions.ladder import InterruptLadder
 from sandbox_service.sessions.live import LiveSession, QueuedExecution
 from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notice, outcome
@@ -113,12 +113,15 @@ class Run:
         async with aclosing(self._lines()) as lines:
             async for line in lines:
                 if isinstance(line, ExecutionEnd):
+                    self._publish(self._reducer.settle())
                     return line
-                for change in self._reducer.apply(line):
-                    self._journal.add_output(
-                        {"action": change.action, "index": change.index, "output": change.output}
-                    )
+                self._publish(self._reducer.apply(line))
         raise SandboxLost("The line to the sandbox ended early.")
+
+    def _publish(self, changes: Sequence[OutputChange]) -> None:
+        for change in changes:
+            payload = {"action": change.action, "index": change.index, "output": change.output}
+            self._journal.add_output(payload)
 
     async def _lines(self) -> AsyncIterator[ExecutionLine]:
         """The lines of the execution, each once, across broken connections."""
@@ -128,7 +131,7 @@ class Run:
         source, seen = kernel.execute(request), 0
         for attempt in range(RESUME_ATTEMPTS):
             try:
-                async with aclosing(source) as lines:  # type: ignore[type-var]
+                async with aclosing(source) as lines:
                     async for line in lines:
                         if line.seq > seen:
                             seen = line.seq
@@ -210,9 +213,7 @@ class Run:
         for artifact in self._artifacts:
             self._journal.add_artifact(artifact)
 
-    async def _finish(
-        self, end: ExecutionEnd, status: ExecutionStatus, duration_s: float
-    ) -> None:
+    async def _finish(self, end: ExecutionEnd, status: ExecutionStatus, duration_s: float) -> None:
         session = await self._tools.records.after_kernel_seen(self._live, end.incarnation)
         self._journal.finish(self._final(status, duration_s, session))
 
@@ -232,4 +233,3 @@ class Run:
                 "session_expires_at": session.expires_at,
             }
         )
-

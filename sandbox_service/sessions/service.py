@@ -247,7 +247,9 @@ class SessionService:
         for task in list(self._opening):
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
-        ends = [self._ender.end(session_id, SessionStatus.CLOSED) for session_id in list(self._live)]
+        ends = [
+            self._ender.end(session_id, SessionStatus.CLOSED) for session_id in list(self._live)
+        ]
         await asyncio.gather(*ends, return_exceptions=True)
 
 

@@ -48,7 +48,9 @@ class MemorySessionStore:
         older = [record for record in matching if _age_key(record) < _age_key(last)]
         return older[: query.limit]
 
-    async def due(self, before: datetime, ended_before: datetime, limit: int) -> Sequence[SessionRecord]:
+    async def due(
+        self, before: datetime, ended_before: datetime, limit: int
+    ) -> Sequence[SessionRecord]:
         due = [r for r in self._records.values() if _is_due(r, before, ended_before)]
         return due[:limit]
 

@@ -1,7 +1,7 @@
 """Sandboxes as Docker containers, behind the `SandboxBackend` port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class DockerBackend:
             await backend.find()
             yield backend
 
-    async def start(self, spec: SandboxSpec) -> AsyncIterator[SandboxRef]:
+    async def start(self, spec: SandboxSpec) -> AsyncGenerator[SandboxRef, None]:
         """Yield a reference after every step that made something; the last one is up and answers.
 
         The steps: the control directory, the container, the agent with an idle kernel.
