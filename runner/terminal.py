@@ -18,6 +18,7 @@ class Terminal:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._at_line_start = True
+        self._in_code = False
 
     def show(self, event: Event) -> None:
         """Show one event; what is for the model only is left out."""
@@ -25,15 +26,17 @@ class Terminal:
             case TextDelta(text=text):
                 self._write(text)
             case CodeStarted(code=code):
-                self._block("python", code)
+                self.line("  ┌ python")
+                self._behind_bar(code)
+                self._in_code = True
             case OutputSeen(change=change):
-                self._block("", _text_of_change(change))
+                self._output(_text_of_change(change))
             case FileMade(artifact=artifact):
-                self.line(f"{BAR}file: {artifact.path} ({size_text(artifact.size)})")
-            case CallFinished(result=None, shaped=shaped):
-                self._block("not run to its end", shaped.text)
-            case CallFinished(result=result) if result and result.status not in ("ok", "error"):
-                self.line(f"{BAR}[{result.status}]")
+                self._output(f"[file {artifact.path}, {size_text(artifact.size)}]")
+            case CallFinished():
+                self._output(_ending_of(event))
+                self.line("  └")
+                self._in_code = False
             case _:
                 self._end_line()
 
@@ -42,12 +45,18 @@ class Terminal:
         self._end_line()
         self._write(f"{text}\n")
 
-    def _block(self, title: str, text: str) -> None:
-        if title:
-            self.line(f"  ┌ {title}")
-        if text.strip():
-            shown = first_and_last_lines(text.strip("\n"), SHOWN_LINES)
-            self.line("\n".join(f"{BAR}{line}" for line in shown.split("\n")))
+    def _output(self, text: str) -> None:
+        """Text from the sandbox, set off from the code before it."""
+        if not text.strip():
+            return
+        if self._in_code:
+            self.line("  ├ output")
+            self._in_code = False
+        self._behind_bar(text)
+
+    def _behind_bar(self, text: str) -> None:
+        shown = first_and_last_lines(text.strip("\n"), SHOWN_LINES)
+        self.line("\n".join(f"{BAR}{line}" for line in shown.split("\n")))
 
     def _end_line(self) -> None:
         if not self._at_line_start:
@@ -58,6 +67,13 @@ class Terminal:
             self._stream.write(text)
             self._stream.flush()
             self._at_line_start = text.endswith("\n")
+
+
+def _ending_of(event: CallFinished) -> str:
+    """What ended the call, where the outputs do not say it."""
+    if event.result is None:
+        return event.shaped.text
+    return "" if event.result.status in ("ok", "error") else f"[{event.result.status}]"
 
 
 def _text_of_change(change: OutputChanged) -> str:

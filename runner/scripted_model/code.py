@@ -68,3 +68,11 @@ print("total:", totl)
 """
 
 MENDED_CELL = 'print("total:", total)\n'
+
+ENDLESS_CELL = """\
+import time
+
+print("started", flush=True)
+while True:
+    time.sleep(0.1)
+"""

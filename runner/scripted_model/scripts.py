@@ -94,5 +94,6 @@ SCRIPTS: Mapping[str, tuple[Turn, ...]] = {
     "two-calls": (says("Two steps at once.", "x = 6\nprint(x)", "print(x * 7)"), _two_results),
     "malformed-arguments": (_malformed, _mend_arguments, _echo_result),
     "echo": (_echo, _echo_result),
+    "endless-cell": (says("", code.ENDLESS_CELL),),
     "never-ends": tuple(says("", f"print({number})") for number in range(1000)),
 }  # fmt: skip
