@@ -23,6 +23,7 @@ class Channel:
         self._fd: int = socket.fileno()
         self._scheduled: asyncio.Handle | None = None
         self._loop.add_reader(self._fd, self.drain)
+        self._schedule()  # what came before the descriptor was watched announces itself no more
 
     def send(self, frames: list[bytes]) -> None:
         self._socket.send_multipart(frames)
@@ -31,6 +32,8 @@ class Channel:
     def drain(self) -> int:
         """Deliver what has arrived, at most one batch; the rest follows in the next loop turn."""
         self._scheduled = None
+        if self._socket.closed:
+            return 0
         for count in range(_BATCH):
             try:
                 message = _receive(self._socket)
@@ -62,7 +65,7 @@ def _receive(socket: "zmq.Socket[bytes]") -> wire.Message | None:
 
 
 class KernelChannels:
-    """The line to one kernel. `welcomed` is set when its publications reach us."""
+    """The line to one kernel. `welcomed` is done when its publications reach us."""
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class KernelChannels:
     ) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
         self._on_iopub = on_iopub
-        self.welcomed = asyncio.Event()
+        self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._iopub = Channel(self._subscribe(f"ipc://{directory}/k-iopub"), self._published)
         self._shell = Channel(self._dial(f"ipc://{directory}/k-shell"), on_shell)
 
@@ -92,7 +95,8 @@ class KernelChannels:
 
     def _published(self, message: wire.Message) -> None:
         if message.msg_type == "iopub_welcome":
-            self.welcomed.set()
+            if not self.welcomed.done():
+                self.welcomed.set_result(None)
         elif message.parent_id:
             self._on_iopub(message)
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 from agent import processes
 from agent.channels import KernelChannels
@@ -45,6 +46,7 @@ class KernelHouse:
         self._zygote = zygote
         self._changes = changes
         self._kernel: Kernel | None = None
+        self._newest: Kernel | None = None
         self._waiting: list[tuple[Execution, str]] = []
         self._watchers: list[asyncio.Future[None]] = []
         self._is_dead = False
@@ -87,7 +89,7 @@ class KernelHouse:
         """Kill this incarnation, if it is the current one, and wait for the next to answer."""
         async with self._killing:
             if incarnation == self.incarnation and self._kernel is not None:
-                await self._kill(self._kernel)
+                _kill(self._kernel.pid)
                 await self._until(lambda: self.incarnation > incarnation)
             self._retry.set()
             await self._until(lambda: self._kernel is not None or self._is_dead)
@@ -103,8 +105,9 @@ class KernelHouse:
 
     def on_exit(self, pid: int, exit_: Exit) -> None:
         """The process `pid` has ended; it may be the kernel."""
-        if self._kernel is not None and self._kernel.pid == pid and not self._kernel.exit.done():
-            self._kernel.exit.set_result(exit_)
+        newest = self._newest
+        if newest is not None and newest.pid == pid and not newest.exit.done():
+            newest.exit.set_result(exit_)
             self._kernel = None
 
     async def _start(self) -> Kernel:
@@ -131,10 +134,23 @@ class KernelHouse:
         async with asyncio.timeout(_START_TIMEOUT_S):
             pid = await self._zygote.fork(directory)
             channels = KernelChannels(directory, self.executions.on_iopub, self.executions.on_shell)
-            await channels.welcomed.wait()
-        kernel = Kernel(pid, channels)
+            kernel = self._newest = Kernel(pid, channels)
+            try:
+                await self._until_welcomed(kernel)
+            except BaseException:
+                channels.close()
+                raise
         self._open(kernel)
         return kernel
+
+    async def _until_welcomed(self, kernel: Kernel) -> None:
+        """Return when the kernel's publications reach us. Raises ForkFailed when it ends before."""
+        if not self._zygote.lives(kernel.pid):
+            raise ForkFailed("the kernel ended at once")
+        either: set[asyncio.Future[Any]] = {kernel.channels.welcomed, kernel.exit}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not kernel.channels.welcomed.done():
+            raise ForkFailed("the kernel ended before it published")
 
     def _open(self, kernel: Kernel) -> None:
         self._kernel, self._is_dead = kernel, False
@@ -151,18 +167,10 @@ class KernelHouse:
         for execution in self.executions.running():
             if execution.id not in not_begun:
                 self._end(execution, "kernel_died", self.incarnation + 1, exit_)
-        await processes.kill_all_but({self._zygote.pid})
+        if not await processes.kill_all_but({self._zygote.pid}):
+            processes.kill_everything()  # the zygote too, and a new one will come
         directory = os.path.join(self._settings.run_dir, f"kernel-{self.incarnation}")
         shutil.rmtree(directory, ignore_errors=True)
-
-    async def _kill(self, kernel: Kernel) -> None:
-        """Kill every process of the user; the zygote too when they come back too fast."""
-        if not await processes.kill_all_but({self._zygote.pid}):
-            processes.kill_everything()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.shield(kernel.exit)
-        self.on_exit(kernel.pid, Exit(signal=signal.SIGKILL))
 
     def _give_up(self) -> None:
         self._is_dead = True
@@ -207,3 +215,8 @@ class KernelHouse:
         for watcher in watchers:
             if not watcher.done():
                 watcher.set_result(None)
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

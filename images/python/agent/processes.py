@@ -1,9 +1,11 @@
 """The processes of the sandbox: who there is, killing them, and reaping the orphans."""
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,10 +54,16 @@ async def kill_all_but(spared: set[int]) -> bool:
 def kill_everything() -> None:
     """Kill all at once: as process 1 every other process there is, else every descendant."""
     if os.getpid() == 1:
-        os.kill(-1, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
         return
-    for pid in others(set()):
-        _kill(pid)
+    for _ in range(_ROUNDS):
+        victims = others(set())
+        if not victims:
+            return
+        for pid in victims:
+            _kill(pid)
+        time.sleep(_PAUSE_S)
 
 
 def others(spared: set[int]) -> list[int]:

@@ -27,11 +27,14 @@ _KEEP_ALIVE_S = 86_400
 _BACKLOG = 128
 
 
-def main(settings: Settings, zygote: ZygoteProcess) -> NoReturn:
+def main(settings: Settings, zygote: ZygoteProcess) -> None:
     """Serve until SIGTERM, then end with everything that was started."""
     processes.adopt_orphans()
-    with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(Agent(settings).serve(zygote))
+    asyncio.run(Agent(settings).serve(zygote))
+
+
+def _end(settings: Settings) -> NoReturn:
+    """Leave no process, folder or socket behind."""
     processes.kill_everything()
     shutil.rmtree(settings.run_dir, ignore_errors=True)
     if settings.listen.startswith("unix://"):
@@ -61,11 +64,9 @@ class Agent:
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        serving = asyncio.current_task()
-        assert serving is not None
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, serving.cancel)
+            loop.add_signal_handler(number, _end, self._settings)
 
     def _reap(self) -> None:
         for pid, status in processes.reap():
@@ -94,20 +95,28 @@ async def _listen(address: str, app: AgentApp) -> None:
     )
     config.load()
     state = ServerState()
+    listener = _bind(address)
     await asyncio.get_running_loop().create_server(
-        lambda: HttpToolsProtocol(config, state, {}), sock=_bind(address), backlog=_BACKLOG
+        lambda: HttpToolsProtocol(config, state, {}), sock=listener, backlog=_BACKLOG
     )
+    if listener.family == socket.AF_UNIX:
+        _appear(listener.getsockname(), address.removeprefix("unix://"))
 
 
 def _bind(address: str) -> socket.socket:
-    """A socket bound to `unix:///path`, open to every user of the sandbox, or to `tcp://host:port`."""
+    """A socket bound beside `unix:///path`, or to `tcp://host:port`."""
     scheme, _, place = address.partition("://")
     if scheme == "tcp":
         host, _, port = place.rpartition(":")
         return socket.create_server((host, int(port)), backlog=_BACKLOG)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(place)
+        os.unlink(place + ".new")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(place)
-    os.chmod(place, 0o666)  # noqa: S103 - the directory around it decides who gets here
+    listener.bind(place + ".new")
     return listener
+
+
+def _appear(beside: str, place: str) -> None:
+    """The socket takes its name once it listens: who sees it can connect."""
+    os.chmod(beside, 0o666)  # noqa: S103 - the directory around it decides who gets here
+    os.rename(beside, place)

@@ -82,6 +82,10 @@ class ZygoteLine:
         self._process = spawn_zygote(self._settings)
         self._loop.add_reader(self._process.line, self._receive)
 
+    def lives(self, pid: int) -> bool:
+        """Whether the kernel was forked and its exit has not been seen."""
+        return pid in self._pids.values()
+
     def kernel_exited(self, pid: int, exit_: Exit) -> None:
         """Take note of an exit, seen by the zygote or, for an orphan, by the agent itself."""
         for request, known in list(self._pids.items()):

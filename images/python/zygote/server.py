@@ -43,6 +43,7 @@ class Zygote:
         self._agent = agent
         self._app = app
         self._generators = generators
+        self._kernels: set[int] = set()
 
     def serve(self) -> None:
         """Say that the zygote is ready, then fork on request until the agent closes the line."""
@@ -62,7 +63,7 @@ class Zygote:
                     wake_in.recv(4096)
                     self._report_exits()
                 if self._agent in ready and not self._answer_packet():
-                    return
+                    return self._kill_kernels()
 
     def _answer_packet(self) -> bool:
         """Handle one packet; False when the agent is gone."""
@@ -77,6 +78,7 @@ class Zygote:
             return True
         if pid == 0:
             become_kernel(self._app, self._generators, self._agent, request)
+        self._kernels.add(pid)
         self._send({"forked": request["fork"], "pid": pid})
         return True
 
@@ -89,7 +91,13 @@ class Zygote:
                 return
             if pid == 0:
                 return
+            self._kernels.discard(pid)
             self._send({"exited": pid, **exit_of(status)})
+
+    def _kill_kernels(self) -> None:
+        """Nobody is left who could speak to them."""
+        for pid in self._kernels:
+            os.kill(pid, signal.SIGKILL)
 
     def _send(self, packet: dict[str, Any]) -> None:
         self._agent.send(json.dumps(packet).encode())

@@ -114,7 +114,7 @@ async def test_a_death_is_reported_and_the_next_cell_works(
 ) -> None:
     """What was printed before is kept; the next kernel comes by itself."""
     before = (await agent.kernel())["incarnation"]
-    result = await agent.run(f"print('last words', flush=True)\n{code}")
+    result = await agent.run(f"import time; print('last words'); time.sleep(0.3)\n{code}")
     assert result.text == "last words\n"
     assert result.end["reason"] == "kernel_died"
     assert result.end["exit"] == exit_
@@ -129,7 +129,7 @@ async def test_exit_ends_the_cell_and_then_the_kernel(agent: AgentProcess) -> No
     before = (await agent.kernel())["incarnation"]
     await agent.run("exit")
     async with asyncio.timeout(10):
-        while (await agent.kernel())["incarnation"] == before:  # noqa: ASYNC110 - another process
+        while (await agent.kernel())["incarnation"] == before:
             await asyncio.sleep(0.02)
     assert (await agent.run("print(1)")).text == "1\n"
 
