@@ -11,7 +11,7 @@ from pathlib import Path
 from runner.answer import Answer, Question, answer, model_or_script, script_for
 from runner.config import TurnLimits, model_config
 from runner.model import ModelFailed
-from runner.terminal import Terminal
+from runner.terminal import Terminal, standard_terminal
 from runner.text import size_text
 from sandbox_service.client import ClientError, SandboxClient, ServiceUnreachable, Unauthenticated
 
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(options: argparse.Namespace) -> int:
-    terminal = Terminal(sys.stdout)
+    terminal = standard_terminal()
     config = model_config(options.base_url, options.key, options.model)
     limits = TurnLimits(steps=options.max_steps, time_s=options.time_limit)
     question = Question(options.question, tuple(options.file), options.out, limits)

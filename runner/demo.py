@@ -11,7 +11,7 @@ from runner.answer import Question, answer, model_or_script
 from runner.config import model_config
 from runner.local_service import ServiceDidNotStart, local_service, usable_service
 from runner.model import ModelFailed
-from runner.terminal import Terminal
+from runner.terminal import Terminal, standard_terminal
 from runner.text import size_text
 from sandbox_service.client import ClientError, SandboxClient
 
@@ -29,7 +29,7 @@ class DemoFailed(Exception):
 
 def main() -> int:
     """Run the demo; returns the process's exit status."""
-    terminal = Terminal(sys.stdout)
+    terminal = standard_terminal()
     try:
         asyncio.run(_run(terminal))
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from uuid import uuid4
 import openai
 
 from runner.config import ModelConfig
+from sandbox_service.client.transport import is_loopback
 
 CONNECT_RETRIES = 3
 SILENCE_S = 120.0
@@ -102,6 +103,7 @@ class OpenAIModel:
             base_url=config.base_url,
             max_retries=CONNECT_RETRIES,
             timeout=SILENCE_S,
+            http_client=_without_proxy() if is_loopback(config.base_url or "") else None,
         )
 
     async def __aenter__(self) -> Self:
@@ -123,6 +125,10 @@ class OpenAIModel:
                         yield _delta(chunk.choices[0].delta)
         except openai.OpenAIError as error:
             raise ModelFailed(_reason(error)) from error
+
+
+def _without_proxy() -> Any:
+    return openai.DefaultAsyncHttpxClient(trust_env=False)
 
 
 def _delta(delta: Any) -> ReplyDelta:

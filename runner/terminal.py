@@ -1,5 +1,7 @@
 """A turn of the assistant, shown in a terminal as it happens."""
 
+import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from runner.events import CallFinished, CodeStarted, Event, FileMade, OutputSeen, TextDelta
@@ -67,6 +69,13 @@ class Terminal:
             self._stream.write(text)
             self._stream.flush()
             self._at_line_start = text.endswith("\n")
+
+
+def standard_terminal() -> Terminal:
+    """Standard output; what its encoding cannot show is written as escapes."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Terminal(sys.stdout)
 
 
 def _ending_of(event: CallFinished) -> str:

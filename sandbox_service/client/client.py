@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 import httpx
 
 from sandbox_service.client.errors import ApiError
-from sandbox_service.client.parsing import parse_execution, parse_session
+from sandbox_service.client.parsing import parse_list, parse_one_call, parse_session
 from sandbox_service.client.results import ExecutionResult, SessionInfo
 from sandbox_service.client.session import LONGEST_EXECUTION_S, Session, SessionOptions
 from sandbox_service.client.transport import Transport
@@ -86,7 +86,7 @@ class SandboxClient:
     async def sessions(self, limit: int = 20) -> list[SessionInfo]:
         """The newest sessions of the key's tenant."""
         answer = await self._transport.json("GET", "/v1/sessions", params={"limit": limit})
-        return [parse_session(item) for item in answer["data"]]
+        return [parse_session(item) for item in parse_list(answer)]
 
     async def execute(
         self, code: str, *, timeout_s: float | None = None, **options: Unpack[SessionOptions]
@@ -100,4 +100,4 @@ class SandboxClient:
         answer = await self._transport.json(
             "POST", "/v1/executions", json=body, wait_s=LONGEST_EXECUTION_S
         )
-        return parse_execution(answer["execution"], self._transport)
+        return parse_one_call(answer, self._transport)

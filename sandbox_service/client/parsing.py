@@ -32,6 +32,19 @@ def parse_file(body: Any) -> FileInfo:
         return FileInfo(body["path"], body["type"], int(body["size"]), modified_at)
 
 
+def parse_list(body: Any) -> list[Any]:
+    """The items of a List object."""
+    with _reading("a list"):
+        return list(body["data"])
+
+
+def parse_one_call(body: Any, transport: Transport) -> ExecutionResult:
+    """The execution in the answer of the single call."""
+    with _reading("an answer"):
+        execution = body["execution"]
+    return parse_execution(execution, transport)
+
+
 def parse_artifact(body: Any, transport: Transport) -> Artifact:
     """An Artifact object of the service."""
     with _reading("an artifact"):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sandbox_service.client.errors import NotFound, SessionGone
 from sandbox_service.client.events import Event, read_events
-from sandbox_service.client.parsing import parse_execution, parse_file, parse_session
+from sandbox_service.client.parsing import parse_execution, parse_file, parse_list, parse_session
 from sandbox_service.client.results import ExecutionResult, FileInfo, SessionInfo
 from sandbox_service.client.transport import Transport
 
@@ -106,7 +106,7 @@ class Session:
     async def files(self) -> list[FileInfo]:
         """Every file and directory of the workspace."""
         answer = await self._transport.json("GET", f"{self._path}/files")
-        return [parse_file(entry) for entry in answer["data"]]
+        return [parse_file(entry) for entry in parse_list(answer)]
 
     async def delete(self, name: str) -> None:
         """Remove a file, or a directory with all that is in it."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from ipaddress import ip_address
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ class Transport:
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             transport=inner,
+            trust_env=inner is None and not is_loopback(self.base_url),
         )
 
     async def close(self) -> None:
@@ -59,6 +61,15 @@ class Transport:
             raise ServiceUnreachable(f"no answer from {self.base_url}: {reason}") from error
         except httpx.HTTPError as error:
             raise ProtocolError(str(error)) from error
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own: no proxy of the environment leads there."""
+    try:
+        host = httpx.URL(url).host
+        return host == "localhost" or ip_address(host).is_loopback
+    except (ValueError, httpx.InvalidURL):
+        return False
 
 
 def _error_of(response: httpx.Response) -> ApiError:

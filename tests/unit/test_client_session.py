@@ -22,6 +22,7 @@ from sandbox_service.client import (
     StreamBroken,
     Unauthenticated,
 )
+from sandbox_service.client.transport import is_loopback
 from tests.unit.fakes.rest_service import KEY, RestService
 
 
@@ -213,6 +214,22 @@ async def test_readiness_needs_no_key(service: RestService) -> None:
         assert await client.is_ready()
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost", True),
+        ("http://[::1]:8000", True),
+        ("http://10.0.0.1", False),
+        ("https://sandbox.example.com", False),
+        ("not a url", False),
+    ],
+)
+def test_no_proxy_stands_before_this_machine(url: str, expected: bool) -> None:
+    """A proxy of the environment is used for other machines only."""
+    assert is_loopback(url) is expected
+
+
 async def test_no_service_is_one_clear_error() -> None:
     """A refused connection names the address."""
     async with SandboxClient("http://127.0.0.1:9") as client:
@@ -233,6 +250,10 @@ async def test_an_answer_outside_the_contract_is_a_protocol_error() -> None:
             await client.new_session()
         with pytest.raises(ProtocolError):
             await client.session("s").restart()
+        with pytest.raises(ProtocolError):
+            await client.session("s").files()
+        with pytest.raises(ProtocolError):
+            await client.execute("1")
 
 
 async def test_an_error_that_is_not_json_keeps_its_status() -> None:

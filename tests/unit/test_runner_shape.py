@@ -20,7 +20,7 @@ def result_of(*outputs: dict[str, Any], **changes: Any) -> ExecutionResult:
         "outputs": list(outputs), "artifacts": [], "truncated": False, "notices": [],
         "duration_s": 0.1, "kernel": {"epoch": 1, "state": "kept"}, "session_expires_at": NOW,
     }  # fmt: skip
-    return parse_execution(body | changes, Transport("http://x.test", None))
+    return parse_execution(body | changes, Transport("http://127.0.0.1", None))
 
 
 def stream(text: str) -> dict[str, Any]:
