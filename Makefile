@@ -51,7 +51,7 @@ format: venv  ## rewrite the code in the house's format
 	@$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
 types: venv  ## mypy, strict
-	@echo "== types" && $(BIN)/mypy
+	@echo "== types" && $(BIN)/mypy && $(BIN)/mypy images/*.py deploy/setup/*.py
 
 imports: venv
 	@echo "== import rules" && $(BIN)/lint-imports --no-cache

@@ -1,6 +1,7 @@
 """`python -m images.build` makes the sandbox image if it is not there yet."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -99,7 +100,7 @@ def _passed_on(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 def _labels(files: Mapping[str, bytes], tag: str) -> dict[str, str]:
     return {
         CONTENT_LABEL: tag.partition(":")[2],
-        CONTENTS_LABEL: files["contents.json"].decode(),
+        CONTENTS_LABEL: json.dumps(json.loads(files["contents.json"])["packages"]),
     }
 
 

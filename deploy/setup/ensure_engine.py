@@ -41,9 +41,8 @@ def ensure_engine() -> None:
         raise NoEngine(why_not_for_us())
     if not shutil.which("dockerd"):
         install()
-    if not waited_for(host, 2):
-        start()
-    if not waited_for(host, START_S):
+    daemon = None if waited_for(host, 2) else start()
+    if not waited_for(host, START_S, daemon):
         raise NoEngine(f"The Docker engine did not come up; the end of its log says:\n{log_end()}")
     print("The Docker engine answers.")
 
@@ -110,16 +109,16 @@ def has_cgroups() -> bool:
     return (root / "cgroup.controllers").exists() or (root / "memory").exists()
 
 
-def start() -> None:
-    """Through systemd where it runs, otherwise in the background with a log."""
+def start() -> "subprocess.Popen[bytes] | None":
+    """Through systemd where it runs, otherwise the daemon itself, in the background with a log."""
     print("Starting the Docker engine", flush=True)
     if Path("/run/systemd/system").exists():
         subprocess.run(["systemctl", "enable", "--now", "docker"], check=True)
-        return
+        return None
     if not has_cgroups():
         subprocess.run(["cgroupfs-mount"], check=True)
     with LOG.open("ab") as log:
-        subprocess.Popen(
+        return subprocess.Popen(
             ["dockerd"],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -129,11 +128,11 @@ def start() -> None:
         )
 
 
-def waited_for(host: str, seconds: float) -> bool:
-    """Whether the engine answers within so many seconds."""
+def waited_for(host: str, seconds: float, daemon: "subprocess.Popen[bytes] | None" = None) -> bool:
+    """Whether the engine answers within so many seconds; a daemon that has ended never will."""
     deadline = time.monotonic() + seconds
     while not is_answering(host):
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or (daemon and daemon.poll() is not None):
             return False
         time.sleep(0.3)
     return True
