@@ -1,0 +1,81 @@
+"""An engine that is away, stuck, or comes back: the service answers, and counts on."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import docker
+import pytest
+
+from sandbox_service.backends.docker import DockerBackend, DockerSettings
+from sandbox_service.backends.docker.engine import WORKERS, Engine
+from sandbox_service.backends.docker.events import EngineEvents
+from sandbox_service.backends.docker.uids import HIGHEST, LOWEST, UserIds
+from sandbox_service.domain.errors import EngineUnavailable
+from tests.contract.fake_agents import DiesAfterConnect
+
+
+async def test_an_engine_that_is_away_is_unavailable(short_dir: Path) -> None:
+    """Opening the backend says so; nothing is left behind."""
+    settings = DockerSettings("test", short_dir / "run", base_url=f"unix://{short_dir}/none.sock")
+    with pytest.raises(EngineUnavailable):
+        async with DockerBackend.open(settings):
+            pass
+    assert not (short_dir / "run" / "test").exists()
+
+
+async def test_an_engine_that_hangs_up_is_unavailable(short_dir: Path) -> None:
+    """A connection that breaks is not an answer."""
+    async with DiesAfterConnect(short_dir) as server:
+        with pytest.raises(EngineUnavailable):
+            async with Engine.open(f"unix://{server.path}", timeout_s=2):
+                pass
+
+
+async def test_calls_to_a_stuck_engine_do_not_pile_up() -> None:
+    """When every thread is held by an overdue call the next one fails at once; later all is well."""
+    release = threading.Event()
+    client = docker.APIClient(base_url="unix:///nowhere.sock", version="1.41")
+    engine = Engine(client, timeout_s=0.1)
+    calls = [engine.call(lambda _: release.wait(30)) for _ in range(WORKERS)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(outcome, EngineUnavailable) for outcome in outcomes)
+
+    with pytest.raises(EngineUnavailable):
+        await engine.call(lambda _: pytest.fail("this was started"))
+    release.set()
+    assert await answer_at_last(engine) == "answer"
+    client.close()
+
+
+async def answer_at_last(engine: Engine) -> str:
+    """The first answer after the threads are free again."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(EngineUnavailable):
+                return await engine.call(lambda _: "answer")
+            await asyncio.sleep(0.01)
+
+
+def event(action: str, container: str = "c1", **attributes: str) -> dict[str, object]:
+    return {"Action": action, "id": container, "Actor": {"Attributes": attributes}}
+
+
+def test_events_are_counted_per_container() -> None:
+    """Kills and exits, each for its own container, until it is forgotten."""
+    events = EngineEvents()
+    for note in (event("oom"), event("oom"), event("oom", "c2"), event("die", exitCode="137")):
+        events.note(note)
+    assert (events.oom_kills("c1"), events.oom_kills("c2"), events.oom_kills("c3")) == (2, 1, 0)
+    assert (events.exit_code("c1"), events.exit_code("c2")) == (137, None)
+    events.forget("c1")
+    assert (events.oom_kills("c1"), events.exit_code("c1")) == (0, None)
+
+
+def test_user_ids_are_high_and_unique_until_freed() -> None:
+    """Two live sandboxes never share one."""
+    uids = UserIds()
+    taken = {uids.take(f"sb_{number}") for number in range(500)}
+    assert len(taken) == 500
+    assert all(LOWEST <= uid < HIGHEST for uid in taken)
