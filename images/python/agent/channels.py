@@ -94,10 +94,10 @@ class KernelChannels:
         self._shell.close()
 
     def _published(self, message: wire.Message) -> None:
-        if message.msg_type == "iopub_welcome":
-            if not self.welcomed.done():
-                self.welcomed.set_result(None)
-        elif message.parent_id:
+        # Any message will do: ipykernel misses a subscription that arrives as it publishes.
+        if not self.welcomed.done():
+            self.welcomed.set_result(None)
+        if message.parent_id:
             self._on_iopub(message)
 
     def _subscribe(self, address: str) -> "zmq.Socket[bytes]":
