@@ -1,7 +1,7 @@
 """One execution on its way through the kernel, from its first line to its final record."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -123,7 +123,7 @@ class Run:
             payload = {"action": change.action, "index": change.index, "output": change.output}
             self._journal.add_output(payload)
 
-    async def _lines(self) -> AsyncIterator[ExecutionLine]:
+    async def _lines(self) -> AsyncGenerator[ExecutionLine, None]:
         """The lines of the execution, each once, across broken connections."""
         record = self._journal.record
         request = ExecuteRequest(record.id, record.code, self._item.output_bytes)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sandbox_service.domain.errors import InvalidRequest, RateLimited, ServiceError
 from sandbox_service.domain.ids import new_id
@@ -24,9 +25,11 @@ from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.pool import WarmPool
 from sandbox_service.sessions.provisioning import Provisioned, Provisioner
 from sandbox_service.sessions.records import Change, SessionRecords, gone
-from sandbox_service.sessions.terms import check_range, expiry, resolve_limits, touched
+from sandbox_service.sessions.terms import check_range, resolve_limits, touched
 
 logger = logging.getLogger(__name__)
+
+LONGEST_START_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,8 @@ class SessionService:
             last_active_at=now,
             idle_ttl_s=idle_ttl_s,
             max_age_s=max_age_s,
-            expires_at=expiry(now, now, idle_ttl_s, max_age_s),
+            # Idle time begins when the session is ready; until then this is how long a start may take.
+            expires_at=now + timedelta(seconds=LONGEST_START_S),
             limits=limits,
             metadata=request.metadata,
         )

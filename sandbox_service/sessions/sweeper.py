@@ -95,14 +95,27 @@ class Sweeper:
         return is_busy and not is_too_old(record, self._records.clock.now())
 
     async def reap(self) -> None:
-        """Stop sandboxes that no record knows. One round's grace: a start may be writing its record."""
+        """Stop sandboxes that no record knows, and end sessions whose sandbox is gone.
+
+        Sandboxes have one round's grace: a start may be writing its record.
+        """
+        expected = list(self._live.values())
         found = {ref.sandbox_id: ref for ref in await self._backend.find()}
         known = await self._known_sandboxes()
+        await self._end_sessions_without_sandbox(expected, frozenset(found))
         orphans = frozenset(found) - known
         for sandbox_id in orphans & self._suspects:
             logger.warning("sandbox_reaped sandbox=%s", sandbox_id)
             await self._backend.stop(found[sandbox_id])
         self._suspects = orphans
+
+    async def _end_sessions_without_sandbox(
+        self, expected: Sequence[LiveSession], found: frozenset[str]
+    ) -> None:
+        for live in expected:
+            if live.ref.sandbox_id not in found:
+                logger.warning("sandbox_missing session=%s", live.session_id)
+                await self._ender.end(live.session_id, SessionStatus.LOST)
 
     async def reap_all_strays(self) -> None:
         """At start, before any session is opened: what is there without a record is left over."""

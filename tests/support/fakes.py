@@ -127,7 +127,9 @@ class ConnectsToTheDead(InstantBackend):
         return FakeSandbox(UnreachableKernel())  # type: ignore[return-value]
 
 
-def session_record(clock: SteppedClock, session_id: str = "sess_a", **changes: object) -> SessionRecord:
+def session_record(
+    clock: SteppedClock, session_id: str = "sess_a", **changes: object
+) -> SessionRecord:
     """A ready session of tenant `first` that was opened now."""
     now = clock.now()
     fields = {
