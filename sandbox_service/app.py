@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Coroutine
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -43,10 +44,22 @@ async def serve(settings: Settings) -> None:
     """Serve HTTP until SIGINT or SIGTERM; then end every session and remove what was made."""
     settings = _with_a_key(settings)
     async with open_services(settings) as services:
-        server = uvicorn.Server(_server_config(settings, services))
+        server = _Server(_server_config(settings, services))
         await server.serve()
         if not server.started:
             raise SystemExit(1)
+
+
+class _Server(uvicorn.Server):
+    """Stops serving on SIGINT or SIGTERM and leaves the process alive, so that the rooms are closed after it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        # Not taken off again: a second signal must not cut the closing of the rooms short.
+        yield
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notic
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import touched
 
+MAX_OUTPUTS = 2000
 RESUME_ATTEMPTS = 3
 ABANDON_AFTER_S = 10.0
 OOM_WORD_WAIT_S = 0.5
@@ -57,7 +58,7 @@ class Run:
         self._item = item
         self._tools = tools
         self._journal = item.journal
-        self._reducer = OutputReducer(item.output_bytes)
+        self._reducer = OutputReducer(item.output_bytes, MAX_OUTPUTS)
         self._notices: list[str] = []
         self._passed_deadline = False
         self._ladder: asyncio.Task[None] | None = None
@@ -68,6 +69,8 @@ class Run:
         end = await self._run_to_end()
         duration_s = self._tools.clock.monotonic() - started
         status = await self._judge(end)
+        if self._reducer.truncated:
+            self._notices.append(_cut_notice(self._item.output_bytes))
         await self._collect_artifacts(end)
         await self._finish(end, status, duration_s)
 
@@ -233,3 +236,7 @@ class Run:
                 "session_expires_at": session.expires_at,
             }
         )
+
+
+def _cut_notice(output_bytes: int) -> str:
+    return f"Output was cut: one execution shows at most {output_bytes} bytes and {MAX_OUTPUTS} outputs."
