@@ -14,6 +14,7 @@ from agent.wire import Message
 MESSAGE_OVERHEAD_BYTES = 128
 ERROR_LIMIT_BYTES = 256 * 1024
 _FREE_MESSAGES = 1000
+_CAN_WAIT = frozenset({"execute_input", "execute_reply"})  # read with what follows
 _ALWAYS = frozenset({"status", "error", "execute_reply", "clear_output"})
 
 
@@ -44,12 +45,13 @@ class Execution:
     def add_message(self, channel: bytes, message: Message) -> None:
         """Pass the message on if the budget allows it; count it otherwise."""
         cost = message.size + MESSAGE_OVERHEAD_BYTES
+        can_wait = message.msg_type in _CAN_WAIT
         if cost <= self._budget and not self._is_spent:
             self._budget -= cost
-            self._add(message.to_json(channel))
+            self._add(message.to_json(channel), can_wait=can_wait)
         elif self._passes_anyway(message):
             self._free -= 1
-            self._add(message.to_json(channel))
+            self._add(message.to_json(channel), can_wait=can_wait)
         elif self._is_spent:
             self._count(message)
         else:
@@ -110,12 +112,13 @@ class Execution:
     def _add_gap(self, reason: str, messages: int, size: int, msg_type: str) -> None:
         self._add(_gap(reason, messages, size, msg_type))
 
-    def _add(self, members: bytes) -> None:
+    def _add(self, members: bytes, *, can_wait: bool = False) -> None:
         line = _numbered(self.last_seq + 1, members)
         self.lines.append(line)
         self.kept_bytes += len(line)
-        for event in self._readers:
-            event.set()
+        if not can_wait:
+            for event in self._readers:
+                event.set()
 
 
 def _gap(reason: str, messages: int, size: int, msg_type: str) -> bytes:

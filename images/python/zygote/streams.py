@@ -24,6 +24,11 @@ class KernelOutStream(OutStream):
         """The watched descriptor, so that `subprocess.run(..., stdout=sys.stdout)` is seen."""
         return int(self._original_stdstream_fd)
 
+    def flush(self) -> None:
+        """Send what was written; with nothing written there is no need to wake the thread."""
+        if self._buffers:
+            super().flush()
+
     def _watch_pipe_fd(self) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         while self._should_watch and (piece := os.read(self._fid, _READ_BYTES)):
