@@ -32,7 +32,9 @@ ENDINGS = {
     "kernel_died": "The Python process ended while the code ran.",
     "lost": "The sandbox failed while the code ran; this is not the code's fault.",
 }
-STATE_LOST = "The kernel was restarted: all variables and imports are gone, files are still there."
+STATE_LOST = (
+    "The kernel was restarted: variables and imports of earlier calls are gone, files are kept."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +134,12 @@ def _short(text: str, limits: ShapeLimits) -> str:
 
 
 def _remarks(result: ExecutionResult) -> Iterator[str]:
-    if result.status in ENDINGS:
-        yield ENDINGS[result.status]
+    """The service's own sentences tell more of an ending than its bare name does."""
+    yield from result.notices or filter(None, [ENDINGS.get(result.status)])
     if result.state == "reset":
         yield STATE_LOST
     if result.truncated:
         yield "The output was cut: there was more than the sandbox passes on."
-    yield from result.notices
 
 
 def _file_list(artifacts: tuple[Artifact, ...], most: int) -> str:
