@@ -1,0 +1,1 @@
+"""What a user would pick instead, from the same image on the same machine."""
