@@ -1,7 +1,9 @@
 """An engine that is away, stuck, or comes back: the service answers, and counts on."""
 
 import asyncio
+import gc
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +17,19 @@ from sandbox_service.backends.docker.uids import HIGHEST, LOWEST, UserIds
 from sandbox_service.domain.errors import EngineUnavailable
 from tests.contract.fake_agents import DiesAfterConnect
 
+# The docker client leaves the socket of a refused connection to the garbage collector.
+leaves_a_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Garbage is collected here, and not in some other test."""
+    yield
+    gc.collect()
+
+
+@leaves_a_socket
+@pytest.mark.usefixtures("collected")
 async def test_an_engine_that_is_away_is_unavailable(short_dir: Path) -> None:
     """Opening the backend says so; nothing is left behind."""
     settings = DockerSettings("test", short_dir / "run", base_url=f"unix://{short_dir}/none.sock")
@@ -25,6 +39,8 @@ async def test_an_engine_that_is_away_is_unavailable(short_dir: Path) -> None:
     assert not (short_dir / "run" / "test").exists()
 
 
+@leaves_a_socket
+@pytest.mark.usefixtures("collected")
 async def test_an_engine_that_hangs_up_is_unavailable(short_dir: Path) -> None:
     """A connection that breaks is not an answer."""
     async with DiesAfterConnect(short_dir) as server:
