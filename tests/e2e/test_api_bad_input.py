@@ -187,6 +187,7 @@ async def test_a_flood_is_cut_and_said_to_be_cut(
     assert len(str(execution["outputs"])) < 32 * MIB
     if "10_000" not in code:
         assert execution["truncated"] is True
+        assert "Output was cut" in execution["notices"][0]
     assert await still_has_its_state(api, session)
 
 
