@@ -16,6 +16,7 @@ SOCKET_NAME = "agent.sock"
 OPEN_MODE = 0o733
 SEALED_MODE = 0o711
 LONGEST_SOCKET_PATH = 107
+EXAMPLE_ID = "box_" + 24 * "0"
 
 
 def make_root(root: Path) -> None:
@@ -28,6 +29,11 @@ def remove_root(root: Path) -> None:
     """Remove the directory above all control directories, if none is left in it."""
     with suppress(OSError):
         root.rmdir()
+
+
+def require_short(root: Path) -> None:
+    """Raise ValueError when the sockets below `root` would have too long a path."""
+    socket_path(root / EXAMPLE_ID)
 
 
 def names_in(root: Path) -> list[str]:
@@ -59,7 +65,10 @@ def has_entry(directory: Path) -> bool:
 def seal(directory: Path, uid: int | None) -> None:
     """Take the sandbox's write permission away, then see that its socket is what it must be."""
     directory.chmod(SEALED_MODE)
-    status = os.lstat(directory / SOCKET_NAME)
+    try:
+        status = os.lstat(directory / SOCKET_NAME)
+    except FileNotFoundError:
+        raise AgentViolation("The sandbox took its agent's socket away.") from None
     if not stat.S_ISSOCK(status.st_mode) or (uid is not None and status.st_uid != uid):
         raise AgentViolation("The sandbox put something else where its agent's socket must be.")
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
@@ -51,6 +51,7 @@ class UnsafeLocalBackend:
         `state_dir` None means a temporary one; a lasting one lets a restart find what a crash left.
         """
         root = state_dir or Path(tempfile.mkdtemp(prefix="sandbox-unsafe-"))
+        control_directory.require_short(root)
         backend = cls(root, start_timeout_s)
         try:
             yield backend
@@ -59,7 +60,7 @@ class UnsafeLocalBackend:
                 await backend.stop(SandboxRef(sandbox_id=sandbox_id))
             control_directory.remove_root(root)
 
-    async def start(self, spec: SandboxSpec) -> AsyncIterator[SandboxRef]:
+    async def start(self, spec: SandboxSpec) -> AsyncGenerator[SandboxRef, None]:
         """Yield a reference after every step that made something; the last one is up and answers.
 
         The steps: the directories, the process, the agent with an idle kernel.

@@ -62,7 +62,11 @@ class DockerBackend:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: DockerSettings) -> AsyncIterator["DockerBackend"]:
-        """A backend whose engine answers. Raises EngineUnavailable."""
+        """A backend whose engine answers.
+
+        Raises EngineUnavailable, and ValueError for a runtime directory with too long a path.
+        """
+        control_directory.require_short(settings.runtime_dir / settings.instance)
         async with AsyncExitStack() as stack:
             engine = await stack.enter_async_context(
                 Engine.open(settings.base_url, settings.engine_timeout_s)
