@@ -14,6 +14,7 @@ from agent.wire import Message
 MESSAGE_OVERHEAD_BYTES = 128
 ERROR_LIMIT_BYTES = 256 * 1024
 _FREE_MESSAGES = 1000
+_MAX_OUTSIZED = 16
 _CAN_WAIT = frozenset({"execute_input", "execute_reply"})  # read with what follows
 _ALWAYS = frozenset({"status", "error", "execute_reply", "clear_output"})
 
@@ -31,6 +32,8 @@ class Execution:
         self.dropped = 0
         self.dropped_bytes = 0
         self._budget = output_bytes
+        self._outsized_bytes = output_bytes // 2
+        self._outsized = 0
         self._is_spent = False
         self._free = _FREE_MESSAGES
         self._over_messages = 0
@@ -52,11 +55,12 @@ class Execution:
         elif self._passes_anyway(message):
             self._free -= 1
             self._add(message.to_json(channel), can_wait=can_wait)
-        elif self._is_spent:
-            self._count(message)
+        elif self._is_outsized(cost):
+            self._outsized += 1
+            self._add_gap("message_too_large", 1, message.size, message.msg_type)
         else:
             self._is_spent = True
-            self._add_gap("message_too_large", 1, message.size, message.msg_type)
+            self._count(message)
 
     def finish(self, end: dict[str, Any]) -> None:
         """Add the gap that sums up the messages over budget, and the last line."""
@@ -99,6 +103,10 @@ class Execution:
 
     def _passes_anyway(self, message: Message) -> bool:
         return message.msg_type in _ALWAYS and message.size <= ERROR_LIMIT_BYTES and self._free > 0
+
+    def _is_outsized(self, cost: int) -> bool:
+        """Whether one message is over half of the whole budget: what follows it may still pass."""
+        return cost > self._outsized_bytes and not self._is_spent and self._outsized < _MAX_OUTSIZED
 
     def _count(self, message: Message) -> None:
         self._over_messages += 1

@@ -46,13 +46,13 @@ class ForkedKernelApp(IPKernelApp):
         BaseIPythonApplication.initialize(self, argv=[])
         self.init_pdb()
         self.init_path()
-        self.shell = ZMQInteractiveShell.instance(
+        shell = self.shell = ZMQInteractiveShell.instance(
             parent=self,
             profile_dir=self.profile_dir,
             user_ns={},
             compiler_class=XCachingCompiler,
         )
-        self.shell.configurables.append(self)
+        shell.configurables.append(self)  # type: ignore[arg-type]
         self.init_gui_pylab()
         self.init_extensions()
 
@@ -65,7 +65,7 @@ class ForkedKernelApp(IPKernelApp):
         self.init_io()
         self.init_signal()
         self.init_kernel()
-        self.shell.kernel = self.kernel
+        self.kernel.shell.kernel = self.kernel
         sys.stdout.flush()
         sys.stderr.flush()
 
@@ -87,7 +87,7 @@ class ForkedKernelApp(IPKernelApp):
         self.shell_channel_thread = ShellChannelThread(context, daemon=True)
 
     def _router(self, context: "zmq.Context[Any]", channel: str) -> "zmq.Socket[Any]":
-        router = context.socket(zmq.ROUTER)
+        router: zmq.Socket[Any] = context.socket(zmq.ROUTER)
         router.linger = 1000
         router.router_handover = 1
         router.bind(f"ipc://{self.ip}-{channel}")
@@ -97,7 +97,7 @@ class ForkedKernelApp(IPKernelApp):
         """Send standard output and error, descriptors included, to the iopub channel."""
         for name in ("stdout", "stderr"):
             setattr(sys, name, KernelOutStream(self.session, self.iopub_thread, name))
-        self.outstream_class = None
+        self.outstream_class = None  # type: ignore[assignment]
         super().init_io()
 
     def init_kernel(self) -> None:

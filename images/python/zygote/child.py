@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from zygote.app import ForkedKernelApp
 from zygote.generators import RandomGenerators
+from zygote.warm import touch_fonts
 
 _OOM_SCORE = "1000"
 
@@ -28,6 +29,7 @@ def become_kernel(
         generators.reseed()
         _die_first()
         _open_line(app, line, request)
+        touch_fonts()
         app.start()
         code = 0
         atexit._run_exitfuncs()

@@ -17,7 +17,7 @@ from typing import Any
 from zygote.app import ForkedKernelApp
 from zygote.child import become_kernel
 from zygote.generators import RandomGenerators
-from zygote.warm import preload, warm
+from zygote.warm import give_back_memory, preload, warm
 
 
 def main(fd: int) -> None:
@@ -29,7 +29,7 @@ def main(fd: int) -> None:
     preload()
     warm(app.shell)
     generators = RandomGenerators.inherited()
-    gc.collect()
+    give_back_memory()
     gc.freeze()
     Zygote(agent, app, generators).serve()
 

@@ -31,7 +31,8 @@ class KernelOutStream(OutStream):
 
     def _watch_pipe_fd(self) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        while self._should_watch and (piece := os.read(self._fid, _READ_BYTES)):
+        descriptor: int = self._fid  # type: ignore[assignment]
+        while self._should_watch and (piece := os.read(descriptor, _READ_BYTES)):
             if text := decode(piece):
                 self.write(text)
 

@@ -1,9 +1,13 @@
 """What is paid once in the zygote so that the first cell of a kernel pays nothing."""
 
+import contextlib
+import ctypes
 import gc
 import importlib
+import importlib.util
 import linecache
 import os
+import sys
 from typing import Any
 
 from IPython.utils.capture import capture_output
@@ -59,7 +63,24 @@ def _wipe(shell: Any, names: set[str]) -> None:
     shell.compile._filename_map.clear()
     linecache.clearcache()
     _close_fonts()
+
+
+def touch_fonts() -> None:
+    """Draw text again, in a child: matplotlib closes its fonts at a fork, and a chart needs them."""
+    if "matplotlib.pyplot" in sys.modules:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(1, 1))
+        figure.subplots().set(title="Aa", xlabel="Bb")
+        FigureCanvasAgg(figure).draw()
+
+
+def give_back_memory() -> None:
+    """Return what imports and warming have freed to the system: every kernel would carry it."""
     gc.collect()
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _close_fonts() -> None:
