@@ -30,23 +30,26 @@ class Answer:
 
 
 class Connection:
-    """One connection; requests on it follow one another."""
+    """One connection; requests on it follow one another. Made again when the server has closed it."""
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
         self._common = f"Host: {HOST}\r\nAuthorization: Bearer {key}\r\n"
 
     @classmethod
     @asynccontextmanager
     async def open(cls, port: int, key: str) -> AsyncIterator[Self]:
-        reader, writer = await asyncio.open_connection(HOST, port, limit=LONGEST_HEAD)
+        connection = cls(port, key)
+        await connection._connect()
         try:
-            yield cls(reader, writer, key)
+            yield connection
         finally:
-            writer.close()
+            connection._writer.close()
+
+    async def _connect(self) -> None:
+        self._reader, self._writer = await asyncio.open_connection(
+            HOST, self._port, limit=LONGEST_HEAD
+        )
 
     async def ask(self, method: str, path: str, value: object = None) -> Answer:
         """Send a request with a JSON body and hold its complete answer."""
@@ -72,6 +75,9 @@ class Connection:
                         return
 
     async def _send(self, method: str, path: str, value: object, accept: str) -> tuple[int, bytes]:
+        if self._reader.at_eof():
+            self._writer.close()
+            await self._connect()
         body = b"" if value is None else json.dumps(value).encode()
         head = (
             f"{method} {path} HTTP/1.1\r\n{self._common}Accept: {accept}\r\n"

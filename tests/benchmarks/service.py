@@ -10,6 +10,8 @@ from tests.support.service import ServiceProcess
 FILL_S = 180
 QUIET_S = 0.3
 STEP_S = 0.02
+READY = 'sandbox_pool_ready{template="python"}'
+HITS = 'sandbox_pool_claims_total{result="hit"}'
 
 
 class Target:
@@ -41,10 +43,10 @@ class Target:
 
     async def _is_full(self, api: Api) -> bool:
         metrics = await api.metrics()
-        return metrics['sandbox_pool_ready{template="python"}'] >= self.pool_size
+        return metrics.get(READY, 0.0) >= self.pool_size
 
     async def pool_hits(self, api: Api) -> float:
-        return (await api.metrics()).get('sandbox_pool_claims_total{result="hit"}', 0.0)
+        return (await api.metrics()).get(HITS, 0.0)
 
 
 @asynccontextmanager
