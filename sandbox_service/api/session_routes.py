@@ -26,7 +26,10 @@ class SessionRoutes:
 
     async def open_session(self, request: Request) -> Response:
         body = await read_model(request, OpenSessionBody)
-        record = await self._sessions.open(principal_of(request).tenant, body.to_request())
+        tenant = principal_of(request).tenant
+        record = await self._sessions.open(tenant, body.to_request())
+        if await request.is_disconnected():  # nobody will ever know its id
+            record = await self._sessions.close(tenant, record.id)
         return self._answer(record, 201)
 
     async def list_sessions(self, request: Request) -> Response:

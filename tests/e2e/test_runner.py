@@ -145,12 +145,14 @@ async def test_the_time_limit_interrupts_the_cell_and_keeps_the_variables(
     """The session answers at once afterwards."""
     model = OpenAIModel(ModelConfig("none", "echo", endpoint))
     async with model, PythonTool(client) as tool:
+        patient = Assistant(model, tool)
+        async for _ in patient.ask("n = 7"):
+            pass
         hurried = Assistant(model, tool, TurnLimits(time_s=4))
-        endless = "n = 7\nimport time\nwhile True: time.sleep(0.1)"
+        endless = "import time\nwhile True: time.sleep(0.1)"
         events = [event async for event in hurried.ask(endless)]
         assert isinstance(events[-1], TurnFinished)
         assert events[-1].reason == "time_limit"
-        patient = Assistant(model, tool)
         events = [event async for event in patient.ask("n")]
     assert answer_of(events) == "7"
 
