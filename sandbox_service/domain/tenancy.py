@@ -1,0 +1,111 @@
+"""Tenants: what a key may do, who is calling, how much a tenant may use, and what is written down of it."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Scope(StrEnum):
+    """What a key may be used for."""
+
+    EXECUTE = "execute"
+    FILES = "files"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """On whose behalf something is done. The empty one is the service itself."""
+
+    tenant: str = ""
+    key_id: str = ""
+    address: str = ""
+
+
+SERVICE = Caller()
+CALLER: ContextVar[Caller] = ContextVar("caller", default=SERVICE)
+"""Set once per request by the HTTP room, for the audit log only. Rights never depend on it."""
+
+
+class Held(StrEnum):
+    """What a tenant holds a number of at once; the value is the code of the refusal."""
+
+    SESSIONS = "quota_sessions"
+    EXECUTIONS = "quota_executions"
+
+
+class Quotas(Protocol):
+    """How much each tenant may use. Every method is atomic, over all replicas that share the state.
+
+    What gives back is no coroutine: it never waits and never fails, so it is safe in every `finally`.
+    """
+
+    async def admit(self, tenant: str) -> None:
+        """Count one request. Raises RateLimited `rate_requests`."""
+        ...
+
+    async def claim(self, tenant: str, held: Held, holder: str) -> None:
+        """Hold one more under the name `holder`; a name holds once. Raises RateLimited with the code of `held`."""
+        ...
+
+    def release(self, tenant: str, held: Held, holder: str) -> None:
+        """Give back what `holder` holds, if it does."""
+        ...
+
+    async def store(self, tenant: str, size_bytes: int) -> None:
+        """Count bytes about to be stored. Raises RateLimited `quota_stored_bytes` and counts none."""
+        ...
+
+    def discard(self, tenant: str, size_bytes: int) -> None:
+        """Count bytes that are no longer stored."""
+        ...
+
+    async def require_cpu(self, tenant: str) -> None:
+        """Raises RateLimited `quota_cpu_seconds` when the day's CPU seconds are spent."""
+        ...
+
+    def spend_cpu(self, tenant: str, seconds: float) -> None:
+        """Count CPU seconds of the present day (UTC)."""
+        ...
+
+
+class AuditLog(Protocol):
+    """What is written down of who did what."""
+
+    def record(self, event: str, /, **details: object) -> None:
+        """Take one event, at once and without failing. `details` are JSON values, never keys or output."""
+        ...
+
+
+class NoQuotas:
+    """Quotas that refuse nothing."""
+
+    async def admit(self, tenant: str) -> None:
+        return
+
+    async def claim(self, tenant: str, held: Held, holder: str) -> None:
+        return
+
+    def release(self, tenant: str, held: Held, holder: str) -> None:
+        return
+
+    async def store(self, tenant: str, size_bytes: int) -> None:
+        return
+
+    def discard(self, tenant: str, size_bytes: int) -> None:
+        return
+
+    async def require_cpu(self, tenant: str) -> None:
+        return
+
+    def spend_cpu(self, tenant: str, seconds: float) -> None:
+        return
+
+
+class NoAudit:
+    """An audit log that keeps nothing."""
+
+    def record(self, event: str, /, **details: object) -> None:
+        return

@@ -1,0 +1,175 @@
+"""The audit log's files: `audit-000001.jsonl` and on, one chain over all of them."""
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox_service.domain.values import MIB
+from sandbox_service.tenants.audit_chain import BrokenChain, Head, check_line, link_event
+
+FILE_BYTES = 64 * MIB
+_NAME = re.compile(r"audit-([0-9]{6,})\.jsonl")
+_LONGEST_LINE_BYTES = 16 * MIB
+
+
+def audit_files(directory: Path) -> list[Path]:
+    """The log's files, oldest first."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
+
+
+class AuditFiles:
+    """Appends events to the newest file. Several processes may: each takes up the others' head."""
+
+    def __init__(self, directory: Path, file_bytes: int = FILE_BYTES) -> None:
+        self._directory = directory
+        self._file_bytes = file_bytes
+        self._seen: tuple[Path, int] | None = None
+        self._head = Head()
+
+    def append(self, events: Sequence[Mapping[str, Any]]) -> Head:
+        """Write the events, durably, and return the head after them. Raises OSError."""
+        with self._locked():
+            path = self._take_up()
+            with open(_open_to_append(path), "ab") as file:
+                size = file.tell()
+                file.write(self._linked(events))
+                file.flush()
+                os.fdatasync(file.fileno())
+                self._seen = (path, file.tell())
+            if size == 0:
+                _sync_directory(self._directory)
+        return self._head
+
+    def _linked(self, events: Sequence[Mapping[str, Any]]) -> bytes:
+        lines = []
+        for event in events:
+            link = link_event(event, self._head)
+            lines.append(link.line)
+            self._head = link.head
+        return b"".join(lines)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time, whichever process it is in: the chain does not fork."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_path = self._directory / ".lock"
+        with open(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                yield
+            except BaseException:
+                self._seen = None
+                raise
+
+    def _take_up(self) -> Path:
+        """The file to write to, with the head of what is there."""
+        files = audit_files(self._directory)
+        newest = files[-1] if files else self._directory / "audit-000001.jsonl"
+        size = newest.stat().st_size if files else 0
+        if self._seen != (newest, size):
+            self._head = self._read_head(files)
+            size = newest.stat().st_size if files else 0
+        return _after(newest) if size >= self._file_bytes else newest
+
+    def _read_head(self, files: Sequence[Path]) -> Head:
+        """The last whole line's head. A line that a crash cut short is taken off, and that is an event."""
+        for path in reversed(files):
+            torn = _torn_end(path)
+            line = _last_line(path, len(torn))
+            head = _head_of(line)
+            if torn:
+                self._mend(path, torn, head)
+                return self._head
+            if line:
+                return head
+        return Head()
+
+    def _mend(self, path: Path, torn: bytes, head: Head) -> None:
+        digest = hashlib.sha256(torn).hexdigest()
+        event = {"event": "audit.torn_line_removed", "bytes": len(torn), "sha256": digest}
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size - len(torn))
+            file.seek(0, os.SEEK_END)
+            self._head = head
+            file.write(self._linked([event]))
+
+
+def _open_to_append(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _after(path: Path) -> Path:
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    return path.with_name(f"audit-{int(match[1]) + 1:06d}.jsonl")
+
+
+def _end_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _LONGEST_LINE_BYTES))
+        return file.read()
+
+
+def _torn_end(path: Path) -> bytes:
+    return _end_of(path).rpartition(b"\n")[2]
+
+
+def _last_line(path: Path, torn_bytes: int) -> bytes:
+    whole = _end_of(path)
+    whole = whole[: len(whole) - torn_bytes]
+    return whole[whole.rfind(b"\n", 0, -1) + 1 :]
+
+
+def _head_of(line: bytes) -> Head:
+    """Whatever the last line is, the log goes on after it; verifying tells what is wrong with it."""
+    try:
+        return check_line(line, None) if line else Head()
+    except BrokenChain:
+        return Head(0, hashlib.sha256(line).hexdigest())
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What verifying found. `fault` is None for a chain that holds."""
+
+    lines: int
+    first_seq: int
+    head: Head
+    fault: str | None = None
+
+
+def verify(directory: Path, noted: Head | None = None) -> Verdict:
+    """Check every line of every file; the first broken one is the fault, by file and line.
+
+    `noted` is a head that was seen before: a chain that no longer holds it was cut or rewritten.
+    """
+    head: Head | None = None
+    lines, first_seq, has_noted = 0, 0, noted is None
+    for path in audit_files(directory):
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    head = check_line(line, head)
+                except BrokenChain as error:
+                    fault = f"{path.name}, line {number}: {error}"
+                    return Verdict(lines, first_seq, head or Head(), fault)
+                lines, first_seq = lines + 1, first_seq or head.seq
+                has_noted = has_noted or head == noted
+    missing = f"line {noted} is not in it: the log was cut or written anew"
+    return Verdict(lines, first_seq, head or Head(), None if has_noted else missing)

@@ -1,0 +1,104 @@
+"""Whom a key belongs to: keys of the key file and keys of the environment, by their digests."""
+
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sandbox_service.domain.clock import SystemClock
+from sandbox_service.domain.errors import Unauthenticated
+from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.tenancy import Scope
+from sandbox_service.tenants.key_file import KeyFile
+from sandbox_service.tenants.records import (
+    DEFAULT_SCOPES,
+    KeyBook,
+    KeyRecord,
+    TenantLimits,
+    digest_of,
+    id_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a request speaks for. `artifact_id` is set when a signed link is all it has."""
+
+    tenant: str
+    scopes: frozenset[Scope] = frozenset(Scope)
+    artifact_id: str | None = None
+    key_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _EnvironmentKey:
+    digest: str
+    principal: Principal
+
+
+class Keyring:
+    """All keys of the service. Keys of the environment have every scope but admin, and no expiry.
+
+    `file` None means that there are keys of the environment only.
+    """
+
+    def __init__(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        file: KeyFile | None = None,
+        clock: Clock | None = None,
+        *,
+        scopes: frozenset[Scope] = DEFAULT_SCOPES,
+    ) -> None:
+        self._pairs = [_environment_key(tenant, key, scopes) for tenant, key in pairs]
+        self._file = file
+        self._clock = clock or SystemClock()
+        self._book = KeyBook()
+        self._records: Mapping[str, KeyRecord] = {}
+
+    def find(self, key: str) -> Principal | None:
+        """Whom the key belongs to; None for an unknown one.
+
+        Raises Unauthenticated for one that has expired or was revoked, Unavailable when the key
+        file cannot be read: what is revoked and what is allowed is not known then.
+        """
+        records, key_id = self._refreshed(), id_of(key)
+        record = None if key_id is None else records.get(key_id)
+        if record is None or not record.belongs_to(key):
+            return self._in_environment(key)
+        self._require_valid(record)
+        return Principal(record.tenant, record.scopes, key_id=record.id)
+
+    def _in_environment(self, key: str) -> Principal | None:
+        """Compares with every key, in constant time each, so that timing tells nothing."""
+        digest, found = digest_of(key), None
+        for entry in self._pairs:
+            if hmac.compare_digest(entry.digest, digest):
+                found = entry.principal
+        return found
+
+    def _require_valid(self, record: KeyRecord) -> None:
+        if record.revoked_at is not None:
+            raise Unauthenticated("The API key was revoked.", code="key_revoked")
+        if record.expires_at is not None and record.expires_at <= self._clock.now():
+            raise Unauthenticated("The API key has expired.", code="key_expired")
+
+    def _refreshed(self) -> Mapping[str, KeyRecord]:
+        if self._file is not None:
+            book = self._file.book()
+            if book is not self._book:
+                self._book, self._records = book, {record.id: record for record in book.keys}
+        return self._records
+
+    def limits_of(self, tenant: str) -> TenantLimits | None:
+        """The tenant's limits of its own, as of the latest key that was looked up."""
+        return self._book.quotas.get(tenant)
+
+    def tenants(self) -> frozenset[str]:
+        """Every tenant with a key, as of the latest key that was looked up."""
+        of_file = {record.tenant for record in self._book.keys if record.revoked_at is None}
+        return frozenset({entry.principal.tenant for entry in self._pairs} | of_file)
+
+
+def _environment_key(tenant: str, key: str, scopes: frozenset[Scope]) -> _EnvironmentKey:
+    digest = digest_of(key)
+    return _EnvironmentKey(digest, Principal(tenant, scopes, key_id=f"env_{digest[:12]}"))
