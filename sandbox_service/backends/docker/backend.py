@@ -90,6 +90,8 @@ class DockerBackend:
         yield ref
         await self._run(spec, ref)
         await self._await_ready(ref)
+        if spec.is_background:
+            await self.resize(ref, spec.limits)
         yield ref
 
     async def connect(self, ref: SandboxRef) -> AgentLine:

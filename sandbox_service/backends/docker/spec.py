@@ -1,5 +1,6 @@
 """The golden profile: what every sandbox container is made with, as data for the engine's API."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +26,18 @@ OPEN_FILES = 8192
 # Above what the service and its neighbours have, below what a kernel raises itself to.
 OOM_SCORE_ADJ = 500
 CPU_SHARES_PER_CPU = 1024
+BACKGROUND_SHARES = 64
+MSGQUEUE_BYTES = 64 * 1024
+LOCKED_BYTES = 64 * 1024
+# What of the kernel's files tells of the host or of its other guests: hidden whatever the engine's version.
+MASKED_PATHS = (
+    *("/proc/acpi", "/proc/asound", "/proc/cmdline", "/proc/interrupts", "/proc/kallsyms"),
+    *("/proc/kcore", "/proc/key-users", "/proc/keys", "/proc/latency_stats", "/proc/modules"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
+    *("/proc/vmallocinfo", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/kernel"),
+    *("/sys/module",),
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _SECCOMP_FILE = Path(__file__).with_name("seccomp.json")
 
@@ -48,6 +61,8 @@ def container_spec(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
         "Image": spec.template.image,
         "User": f"{placement.uid}:{placement.uid}",
         "Hostname": "sandbox",
+        "WorkingDir": WORKSPACE,
+        "NetworkDisabled": True,
         "Env": _environment(spec.limits),
         "Labels": _labels(spec, placement),
         "Healthcheck": {"Test": ["NONE"]},
@@ -66,9 +81,20 @@ def resource_limits(limits: Limits) -> dict[str, Any]:
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
         "NanoCpus": int(limits.cpus * 1_000_000_000),
-        "CpuShares": max(2, int(limits.cpus * CPU_SHARES_PER_CPU)),
+        "CpuShares": cpu_shares(limits),
         "PidsLimit": limits.pids,
     }
+
+
+def starting_weight(spec: SandboxSpec) -> int:
+    """The CPU weight until the sandbox is up. gVisor has none to change later, so it starts with its own."""
+    if spec.is_background and not is_gvisor(spec.template.runtime):
+        return BACKGROUND_SHARES
+    return cpu_shares(spec.limits)
+
+
+def cpu_shares(limits: Limits) -> int:
+    return max(2, int(limits.cpus * CPU_SHARES_PER_CPU))
 
 
 def given_labels(labels: dict[str, str]) -> dict[str, str]:
@@ -78,25 +104,55 @@ def given_labels(labels: dict[str, str]) -> dict[str, str]:
 
 
 @cache
-def seccomp_profile() -> str:
-    """Our system call filter, as the engine takes it."""
-    document = json.loads(_SECCOMP_FILE.read_text(encoding="utf-8"))
-    return json.dumps(document["profile"], separators=(",", ":"))
+def seccomp_profile(runtime: str = "runc") -> str:
+    """Our system call filter, as the engine takes it.
+
+    gVisor answers each refusal with EPERM, whatever the filter says, and glibc takes only ENOSYS as
+    "use clone instead": there clone3 is let through, to a kernel that is not the host's.
+    """
+    profile = json.loads(_SECCOMP_FILE.read_text(encoding="utf-8"))["profile"]
+    if is_gvisor(runtime):
+        for rule in profile["syscalls"]:
+            if rule.pop("errnoRet", None) is not None:
+                rule["action"] = "SCMP_ACT_ALLOW"
+    return json.dumps(profile, separators=(",", ":"))
+
+
+def seccomp_version() -> str:
+    return str(json.loads(_SECCOMP_FILE.read_text(encoding="utf-8"))["version"])
+
+
+def seccomp_sha256(runtime: str) -> str:
+    """The digest of the filter as it is given to the engine."""
+    return hashlib.sha256(seccomp_profile(runtime).encode()).hexdigest()
+
+
+def is_gvisor(runtime: str) -> bool:
+    """Whether a runtime is gVisor's, by the name that it is registered under."""
+    return runtime.startswith("runsc")
 
 
 def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
     return {
         **resource_limits(spec.limits),
+        "CpuShares": starting_weight(spec),
         "Runtime": spec.template.runtime,
         "NetworkMode": "none",
-        "IpcMode": "private",
+        # No /dev/shm of the engine's, which would have no inode limit: ours is among the tmpfs.
+        "IpcMode": "none",
+        "CgroupnsMode": "private",
+        "Dns": ["127.0.0.1"],
         "Privileged": False,
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges:true", f"seccomp={seccomp_profile()}"],
+        "SecurityOpt": [
+            "no-new-privileges:true",
+            f"seccomp={seccomp_profile(spec.template.runtime)}",
+        ],
+        "MaskedPaths": list(MASKED_PATHS),
+        "ReadonlyPaths": list(READONLY_PATHS),
         "Mounts": [_control_mount(placement.control_dir)],
         "Tmpfs": _tmpfs(spec.limits, placement.uid),
-        "ShmSize": SHM_BYTES,
         "Ulimits": _ulimits(spec.limits),
         "OomScoreAdj": OOM_SCORE_ADJ,
         "LogConfig": {"Type": "none"},
@@ -134,12 +190,25 @@ def _control_mount(control_dir: Path) -> dict[str, Any]:
 
 
 def _tmpfs(limits: Limits, uid: int) -> dict[str, str]:
-    sizes = {WORKSPACE: limits.workspace_bytes, "/tmp": TMP_BYTES, HOME: HOME_BYTES}  # noqa: S108
-    # exec: a user's own libraries are loaded from here.
-    options = f"nr_inodes={INODES},mode=0700,uid={uid},gid={uid},rw,nosuid,nodev,exec"
-    return {path: f"size={size},{options}" for path, size in sizes.items()}
+    # exec: a user's own libraries are loaded from the first three.
+    sizes = {
+        WORKSPACE: f"size={limits.workspace_bytes},exec",
+        "/tmp": f"size={TMP_BYTES},exec",  # noqa: S108
+        HOME: f"size={HOME_BYTES},exec",
+        "/dev/shm": f"size={SHM_BYTES},noexec",  # noqa: S108
+    }
+    options = f"nr_inodes={INODES},mode=0700,uid={uid},gid={uid},rw,nosuid,nodev"
+    return {path: f"{size},{options}" for path, size in sizes.items()}
 
 
 def _ulimits(limits: Limits) -> list[dict[str, Any]]:
-    values = {"core": 0, "nofile": OPEN_FILES, "fsize": max(limits.workspace_bytes, TMP_BYTES)}
+    values = {
+        "core": 0,
+        "fsize": max(limits.workspace_bytes, TMP_BYTES),
+        "memlock": LOCKED_BYTES,
+        "msgqueue": MSGQUEUE_BYTES,
+        "nice": 0,
+        "nofile": OPEN_FILES,
+        "rtprio": 0,
+    }
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
