@@ -17,6 +17,7 @@ from sandbox_service.api.services import Services
 from sandbox_service.backends.opening import open_backend
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.ports import SandboxBackend
+from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
 from sandbox_service.files.catalog import DirectoryArtifactCatalog
@@ -125,19 +126,18 @@ class _Rooms:
         )
 
     def _make_pools(self) -> dict[str, WarmPool]:
-        template = self._settings.template
-        if not self._settings.pool_size:
-            return {}
-        size = PoolSize(
-            self._settings.pool_size, max(self._settings.pool_size, self._settings.pool_max)
-        )
-        pool = WarmPool(
+        floor = self._settings.pool_size
+        size = PoolSize(floor, max(floor, self._settings.pool_max))
+        templates = self._settings.all_templates.values() if floor else ()
+        return {template.name: self._make_pool(template, size) for template in templates}
+
+    def _make_pool(self, template: Template, size: PoolSize) -> WarmPool:
+        return WarmPool(
             template, size, self._provisioner, self._backend, self._clock, self._metrics
         )
-        return {template.name: pool}
 
     def _make_sessions(self) -> SessionService:
-        settings, template = self._settings, self._settings.template
+        settings = self._settings
         terms = SessionTerms(
             idle_ttl_s=settings.idle_ttl_s,
             idle_ttl_min_s=settings.idle_ttl_min_s,
@@ -153,7 +153,7 @@ class _Rooms:
             self.pools,
             self._ender,
             self._executions,
-            {template.name: template},
+            settings.all_templates,
             terms,
             self._metrics,
         )

@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path()
     runtime_dir: Path = Path()
     template: Template = Template()
+    templates: tuple[Template, ...] = ()
 
     idle_ttl_s: float = Field(3600, ge=1)
     idle_ttl_min_s: float = Field(60, gt=0)
@@ -83,6 +84,11 @@ class Settings(BaseSettings):
         return value if value != Path() else _runtime_home() / "sandbox-service"
 
     @cached_property
+    def all_templates(self) -> dict[str, Template]:
+        """By name; the first is what a caller gets who names none."""
+        return {template.name: template for template in (self.template, *self.templates)}
+
+    @cached_property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "::1", "localhost"}
 
@@ -112,6 +118,8 @@ def _check(settings: Settings) -> None:
             f"SANDBOX_API_KEYS must be set to listen on {settings.host}: "
             "without keys the service binds loopback only"
         )
+    if len(settings.all_templates) != 1 + len(settings.templates):
+        raise SettingsError("SANDBOX_TEMPLATES: two templates have the same name")
     if not settings.idle_ttl_min_s <= settings.idle_ttl_s <= settings.idle_ttl_max_s:
         raise SettingsError(
             "SANDBOX_IDLE_TTL_S must lie between SANDBOX_IDLE_TTL_MIN_S and SANDBOX_IDLE_TTL_MAX_S"
