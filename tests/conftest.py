@@ -38,6 +38,13 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
+def gvisor(engine: docker.DockerClient) -> None:
+    """The engine has gVisor's runtime."""
+    if "runsc" not in engine.info()["Runtimes"]:
+        _missing("the engine has no runtime runsc: run `make runsc`")
+
+
+@pytest.fixture(scope="session")
 def service(engine: docker.DockerClient, tmp_path_factory) -> Iterator[ServiceProcess]:
     """A service process over Docker, with short idle times allowed. Must leave no container behind."""
     process = ServiceProcess(tmp_path_factory.mktemp("service"), backend="docker")

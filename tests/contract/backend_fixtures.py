@@ -28,7 +28,11 @@ from sandbox_service.domain.ports import (
 from sandbox_service.domain.values import MIB, Limits, SandboxRef, SandboxSpec, Template
 
 LIMITS = Limits(memory_bytes=768 * MIB, workspace_bytes=256 * MIB, output_bytes=1 * MIB)
-KINDS = ["unsafe_local", pytest.param("docker", marks=pytest.mark.docker)]
+KINDS = [
+    "unsafe_local",
+    pytest.param("docker", marks=pytest.mark.docker),
+    pytest.param("gvisor", marks=pytest.mark.docker),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +44,17 @@ class House:
     reopen: Callable[[], Awaitable[SandboxBackend]]
     state_dir: Path
 
+    @property
+    def is_isolated(self) -> bool:
+        return self.kind != "unsafe_local"
+
+    @property
+    def template(self) -> Template:
+        return Template(runtime="runsc" if self.kind == "gvisor" else "runc")
+
     def spec(self, **labels: str) -> SandboxSpec:
         return SandboxSpec(
-            sandbox_id=new_id("sb"), template=Template(), limits=LIMITS, labels=labels
+            sandbox_id=new_id("sb"), template=self.template, limits=LIMITS, labels=labels
         )
 
 
@@ -58,8 +70,10 @@ def state_root() -> Iterator[Path]:
 async def house(request: pytest.FixtureRequest, state_root: Path) -> AsyncIterator[House]:
     """Each backend; afterwards none of its sandboxes may be left."""
     kind: str = request.param
-    if kind == "docker":
+    if kind != "unsafe_local":
         request.getfixturevalue("engine")
+    if kind == "gvisor":
+        request.getfixturevalue("gvisor")
     instance = f"test-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
 
@@ -75,7 +89,7 @@ async def house(request: pytest.FixtureRequest, state_root: Path) -> AsyncIterat
 
 @asynccontextmanager
 async def open_backend(kind: str, instance: str, root: Path) -> AsyncIterator[SandboxBackend]:
-    if kind == "docker":
+    if kind != "unsafe_local":
         async with DockerBackend.open(DockerSettings(instance, root)) as docker:
             yield docker
     else:
@@ -127,7 +141,7 @@ def end_of(lines: list[ExecutionLine]) -> ExecutionEnd:
 
 def kill_agent(house: House, ref: SandboxRef) -> None:
     """Kill the sandbox from outside."""
-    if house.kind == "docker":
+    if house.is_isolated:
         client = docker.APIClient()
         client.kill(ref.engine_id)
         client.close()

@@ -152,14 +152,14 @@ async def test_sandboxes_share_nothing(house: House, live: Any) -> None:
 
 
 async def test_resize_says_whether_it_was_done(house: House, live_ref: SandboxRef) -> None:
-    """Docker changes a running container; a local process has no limits."""
+    """runc changes a running container; gVisor cannot, and a local process has no limits."""
     limits = Limits(memory_bytes=900 * MIB, cpus=0.5, pids=100)
     assert await house.backend.resize(live_ref, limits) is (house.kind == "docker")
 
 
 async def test_an_agent_that_does_not_start_is_said_so(house: House) -> None:
     """An image that is not there names the command that builds it."""
-    if house.kind != "docker":
+    if not house.is_isolated:
         pytest.skip("a local backend has no images")
     missing = house.spec().model_copy(update={"template": Template(image="not-there:never")})
     with pytest.raises(SandboxStartFailed) as caught:
@@ -171,7 +171,7 @@ async def test_an_agent_that_does_not_start_is_said_so(house: House) -> None:
 
 async def test_a_runtime_that_is_not_there_is_said_so(house: House) -> None:
     """Never a silent fall-back to another one."""
-    if house.kind != "docker":
+    if not house.is_isolated:
         pytest.skip("a local backend has no runtimes")
     absent = house.spec().model_copy(update={"template": Template(runtime="not-there")})
     with pytest.raises(RuntimeUnavailable):
@@ -183,7 +183,7 @@ async def test_the_control_directory_is_sealed_when_a_sandbox_is_up(
     house: House, live: Any
 ) -> None:
     """The place where the service connects is sealed."""
-    if house.kind != "docker":
+    if not house.is_isolated:
         pytest.skip("a local backend has no isolation")
     lines = await execute(live, "import os; os.rename('/run/agent/agent.sock', '/run/agent/x')")
     assert "PermissionError" in str(lines)
@@ -193,7 +193,7 @@ async def test_the_control_directorys_mode_lets_the_sandbox_only_pass(
     house: House, live_ref: SandboxRef
 ) -> None:
     """0711: through, but neither in nor out."""
-    if house.kind != "docker":
+    if not house.is_isolated:
         pytest.skip("a local backend has no isolation")
     assert stat.S_IMODE(os.stat(Path(live_ref.address).parent).st_mode) == 0o711
 
@@ -201,7 +201,7 @@ async def test_the_control_directorys_mode_lets_the_sandbox_only_pass(
 async def test_out_of_memory_is_counted_by_the_engine(house: House) -> None:
     """A kernel killed for memory raises the count; one that kills itself does not."""
     if house.kind != "docker":
-        pytest.skip("a local backend limits no memory")
+        pytest.skip("a local backend limits no memory; gVisor ends the whole sandbox")
     async with started(house, house.spec()) as ref:
         sandbox = await house.backend.connect(ref)
         suicide = end_of(await execute(sandbox, "import os; os.kill(os.getpid(), 9)"))
@@ -211,6 +211,19 @@ async def test_out_of_memory_is_counted_by_the_engine(house: House) -> None:
         await sandbox.close()
     assert (suicide.exit_signal, counted) == (9, 0)
     assert (killed.exit_signal, after) == (9, 1)
+
+
+async def test_out_of_memory_under_gvisor_ends_the_sandbox(house: House) -> None:
+    """The guest's kernel is one process of the host's: the engine kills it and counts the kill."""
+    if house.kind != "gvisor":
+        pytest.skip("elsewhere the kernel of the session is killed alone")
+    async with started(house, house.spec()) as ref:
+        sandbox = await house.backend.connect(ref)
+        with pytest.raises(SandboxLost):
+            await execute(sandbox, "x = b'x' * (3 << 30)")
+        await sandbox.close()
+        report = await exited(house, ref)
+    assert (report.state, report.exit_code, report.oom_kills) == (SandboxState.EXITED, 137, 1)
 
 
 async def exited(house: House, ref: SandboxRef) -> SandboxReport:

@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import docker
 import pytest
@@ -15,7 +16,10 @@ from sandbox_service.backends.docker.engine import WORKERS, Engine
 from sandbox_service.backends.docker.events import EngineEvents
 from sandbox_service.backends.docker.uids import HIGHEST, LOWEST, UserIds
 from sandbox_service.domain.errors import EngineUnavailable
+from sandbox_service.domain.values import Limits, SandboxSpec, Template
 from tests.contract.fake_agents import DiesAfterConnect
+
+T = TypeVar("T")
 
 # The docker client leaves the socket of a refused connection to the garbage collector.
 leaves_a_socket = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -95,3 +99,25 @@ def test_user_ids_are_high_and_unique_until_freed() -> None:
     taken = {uids.take(f"sb_{number}") for number in range(500)}
     assert len(taken) == 500
     assert all(LOWEST <= uid < HIGHEST for uid in taken)
+
+
+class RefusesRemoval(Engine):
+    """An engine that cannot say that a container is gone."""
+
+    async def call(self, operation: Callable[[docker.APIClient], T]) -> T:
+        raise EngineUnavailable("the engine is away")
+
+
+async def test_a_user_id_is_kept_until_its_sandbox_is_confirmed_gone(short_dir: Path) -> None:
+    """While the engine does not answer, the sandbox may still run as that user."""
+    client = docker.APIClient(base_url="unix:///nowhere.sock", version="1.41")
+    settings = DockerSettings("test", short_dir)
+    uids = UserIds()
+    backend = DockerBackend(settings, RefusesRemoval(client, 1), EngineEvents(), uids)
+    spec = SandboxSpec(sandbox_id="sb_1", template=Template(), limits=Limits())
+    async with aclosing(backend.start(spec)) as refs:
+        ref = await anext(refs)
+    with pytest.raises(EngineUnavailable):
+        await backend.stop(ref)
+    assert uids.in_use == {ref.uid}
+    client.close()

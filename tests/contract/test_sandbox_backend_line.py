@@ -229,7 +229,7 @@ async def test_resources_are_numbers(live: Sandbox) -> None:
 
 async def test_a_full_workspace_is_said_so_and_leaves_nothing(house: House, live: Sandbox) -> None:
     """The sandbox's own quota, not the host's disk, is the bound."""
-    if house.kind != "docker":
+    if not house.is_isolated:
         pytest.skip("a local backend has no quota")
     await live.files.write("small.txt", pieces(b"old"))
     with pytest.raises(WorkspaceFull):

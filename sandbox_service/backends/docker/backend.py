@@ -51,11 +51,17 @@ class DockerSettings:
 class DockerBackend:
     """Starts containers with the golden profile and finds them again by their labels."""
 
-    def __init__(self, settings: DockerSettings, engine: Engine, events: EngineEvents) -> None:
+    def __init__(
+        self,
+        settings: DockerSettings,
+        engine: Engine,
+        events: EngineEvents,
+        uids: UserIds | None = None,
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._events = events
-        self._uids = UserIds()
+        self._uids = uids or UserIds()
         self._root = settings.runtime_dir / settings.instance
         self._in_flight: dict[str, asyncio.Task[Any]] = {}
 

@@ -12,6 +12,10 @@ class UserIds:
     def __init__(self) -> None:
         self._in_use: dict[str, int] = {}
 
+    @property
+    def in_use(self) -> frozenset[int]:
+        return frozenset(self._in_use.values())
+
     def take(self, sandbox_id: str) -> int:
         """A random id that no other live sandbox has."""
         while (uid := LOWEST + secrets.randbelow(HIGHEST - LOWEST)) in self._in_use.values():
