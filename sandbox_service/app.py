@@ -12,7 +12,6 @@ from typing import Any
 import uvicorn
 
 from sandbox_service.api.app import create_api
-from sandbox_service.api.auth import Keyring
 from sandbox_service.api.services import Services
 from sandbox_service.backends.opening import open_backend
 from sandbox_service.domain.clock import SystemClock
@@ -21,6 +20,7 @@ from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
 from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import Links, load_or_make_key
 from sandbox_service.files.strays import remove_strays
 from sandbox_service.posture import Posture
@@ -29,14 +29,16 @@ from sandbox_service.sessions.executions import ExecutionBounds, ExecutionServic
 from sandbox_service.sessions.history import ExecutionHistory
 from sandbox_service.sessions.live import LiveSession
 from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import PoolSize, WarmPool
 from sandbox_service.sessions.provisioning import Provisioner
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.run import RunTools
 from sandbox_service.sessions.service import SessionService, SessionTerms
 from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
-from sandbox_service.settings import Settings
+from sandbox_service.settings import Settings, require_loopback
 from sandbox_service.store.memory import MemorySessionStore
+from sandbox_service.tenants.opening import Tenancy, open_keyring
 
 REAP_EVERY_S = 15.0
 
@@ -72,6 +74,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(open_backend(settings))
         rooms = _Rooms(settings, backend)
+        stack.enter_context(rooms.tenancy.audit.running())
+        await rooms.load_stored_bytes()
         await rooms.sweeper.reap_all_strays()
         await remove_strays(settings.data_dir / "artifacts")
         stack.push_async_callback(rooms.drain)
@@ -89,11 +93,15 @@ class _Rooms:
         self._backend = backend
         self._clock = SystemClock()
         self._metrics = Metrics()
+        self.tenancy = Tenancy.of(settings, self._clock, self._metrics.audit_dropped.inc)
+        self._oversight = self._make_oversight()
         self._live: dict[str, LiveSession] = {}
         self._history = ExecutionHistory(settings.history_length)
         self._records = SessionRecords(MemorySessionStore(), self._clock)
         self._artifacts = self._make_artifacts()
-        self._ender = SessionEnder(self._records, backend, self._live, self._metrics)
+        self._ender = SessionEnder(
+            self._records, backend, self._live, self._metrics, self._oversight
+        )
         self._executions = self._make_executions()
         self._provisioner = Provisioner(
             backend, settings.start_timeout_s, settings.start_concurrency
@@ -110,7 +118,14 @@ class _Rooms:
             max_files=self._settings.max_artifacts,
         )
         blobs, catalog = DirectoryBlobStore(root), DirectoryArtifactCatalog(root)
-        return Artifacts(blobs, catalog, self._clock, bounds)
+        return Artifacts(blobs, catalog, self._clock, bounds, self.tenancy.quotas)
+
+    def _make_oversight(self) -> Oversight:
+        recorded = frozenset(self._settings.audit_record_tenants)
+        return Oversight(self._clock, self.tenancy.quotas, self.tenancy.audit, recorded)
+
+    async def load_stored_bytes(self) -> None:
+        self.tenancy.quotas.load_stored(await self._artifacts.stored_bytes())
 
     def _make_executions(self) -> ExecutionService:
         tools = RunTools(
@@ -122,7 +137,7 @@ class _Rooms:
         )
         bounds = ExecutionBounds(self._settings.max_code_bytes, self._settings.queue_length)
         return ExecutionService(
-            self._live, tools, self._ender, self._history, bounds, self._metrics
+            self._live, tools, self._ender, self._history, bounds, self._metrics, self._oversight
         )
 
     def _make_pools(self) -> dict[str, WarmPool]:
@@ -156,6 +171,7 @@ class _Rooms:
             settings.all_templates,
             terms,
             self._metrics,
+            self._oversight,
         )
 
     def _make_sweeper(self) -> Sweeper:
@@ -181,16 +197,19 @@ class _Rooms:
     def services(self) -> Services:
         posture = Posture(self._settings, self._backend, self._clock)
         key = load_or_make_key(self._settings.data_dir / "link.key")
+        marks = DirectoryLinkMarks(self._settings.data_dir / "artifacts")
         return Services(
             settings=self._settings,
-            keys=Keyring(self._settings.api_keys),
+            keys=self.tenancy.keys,
             sessions=self._sessions,
             executions=self._executions,
             artifacts=self._artifacts,
-            links=Links(key, self._clock),
+            links=Links(key, self._clock, marks),
             registry=self._metrics.registry,
             posture=posture.report,
             readiness=posture.reasons_not_ready,
+            quotas=self.tenancy.quotas,
+            audit=self.tenancy.audit,
         )
 
 
@@ -207,11 +226,12 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def _with_a_key(settings: Settings) -> Settings:
-    """The settings, with a fresh key when none is set; loopback only, which the settings made sure of."""
-    if settings.api_keys:
+    """The settings, with a fresh key when there is none at all. Raises SettingsError off loopback."""
+    if open_keyring(settings).has_valid_keys():
         return settings
+    require_loopback(settings)
     key = secrets.token_urlsafe(24)
-    print(f"No SANDBOX_API_KEYS: this key is valid until the service stops:\n\n    {key}\n")
+    print(f"There are no API keys: this key is valid until the service stops:\n\n    {key}\n")
     return settings.model_copy(update={"api_keys": (("default", key),)})
 
 

@@ -52,6 +52,14 @@ class Settings(BaseSettings):
     pool_max: int = Field(8, ge=0)
     max_sessions: int = Field(64, ge=1)
 
+    quota_sessions: int | None = Field(None, ge=0)
+    quota_executions: int | None = Field(256, ge=0)
+    quota_requests_per_s: float | None = Field(1000, gt=0)
+    quota_stored_bytes: int | None = Field(16 * 1024 * MIB, ge=0)
+    quota_cpu_seconds_per_day: float | None = Field(None, ge=0)
+    audit_file_bytes: int = Field(64 * MIB, ge=1024)
+    audit_record_tenants: Annotated[tuple[str, ...], NoDecode] = ()
+
     max_code_bytes: int = Field(1 * MIB, ge=1)
     max_upload_bytes: int = Field(512 * MIB, ge=1)
     max_artifact_bytes: int = Field(512 * MIB, ge=1)
@@ -73,6 +81,25 @@ class Settings(BaseSettings):
             raise ValueError("must be tenant:key pairs, separated by commas")
         return tuple(tuple(pair.split(":", 1)) for pair in pairs)
 
+    @field_validator("audit_record_tenants", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
+
+    @field_validator(
+        "quota_sessions",
+        "quota_executions",
+        "quota_requests_per_s",
+        "quota_stored_bytes",
+        "quota_cpu_seconds_per_day",
+        mode="before",
+    )
+    @classmethod
+    def _none_is_no_limit(cls, value: object) -> object:
+        return None if value == "none" else value
+
     @field_validator("data_dir")
     @classmethod
     def _default_data_dir(cls, value: Path) -> Path:
@@ -91,6 +118,15 @@ class Settings(BaseSettings):
     @cached_property
     def is_loopback(self) -> bool:
         return self.host in {"127.0.0.1", "::1", "localhost"}
+
+
+def require_loopback(settings: Settings) -> None:
+    """For a service without any key. Raises SettingsError when others could reach it."""
+    if not settings.is_loopback:
+        raise SettingsError(
+            f"there must be a key to listen on {settings.host}: without keys the service binds "
+            "loopback only. Make one with `sandbox-service keys create`, or set SANDBOX_API_KEYS"
+        )
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -113,11 +149,6 @@ def _refuse_unknown_names() -> None:
 
 
 def _check(settings: Settings) -> None:
-    if not settings.is_loopback and not settings.api_keys:
-        raise SettingsError(
-            f"SANDBOX_API_KEYS must be set to listen on {settings.host}: "
-            "without keys the service binds loopback only"
-        )
     if len(settings.all_templates) != 1 + len(settings.templates):
         raise SettingsError("SANDBOX_TEMPLATES: two templates have the same name")
     if not settings.idle_ttl_min_s <= settings.idle_ttl_s <= settings.idle_ttl_max_s:

@@ -1,13 +1,14 @@
 """What every route asks of its caller. A route that is not in this table cannot be added."""
 
-from sandbox_service.api.auth import Carrier, Rule, Scope
+from sandbox_service.api.auth import Carrier, Rule
+from sandbox_service.domain.tenancy import Scope
 
 _ANYONE = Rule(None, frozenset({Carrier.ANYONE}))
 _EXECUTE = Rule(Scope.EXECUTE)
 _FILES = Rule(Scope.FILES)
 _READ = Rule(Scope.READ)
 _ARTIFACT = Rule(Scope.READ, frozenset({Carrier.KEY, Carrier.LINK}))
-_METRICS = Rule(Scope.ADMIN, frozenset({Carrier.KEY, Carrier.LOOPBACK}))
+_OPERATOR = Rule(Scope.ADMIN, frozenset({Carrier.KEY, Carrier.LOOPBACK}))
 
 _SESSION = "/v1/sessions/{session_id}"
 _EXECUTION = _SESSION + "/executions/{execution_id}"
@@ -18,8 +19,8 @@ ACCESS: dict[tuple[str, str], Rule] = {
     ("GET", "/readyz"): _ANYONE,
     ("GET", "/docs"): _ANYONE,
     ("GET", "/openapi.json"): _ANYONE,
-    ("GET", "/metrics"): _METRICS,
-    ("GET", "/v1/posture"): _READ,
+    ("GET", "/metrics"): _OPERATOR,
+    ("GET", "/v1/posture"): _OPERATOR,
     ("POST", "/v1/sessions"): _EXECUTE,
     ("GET", "/v1/sessions"): _READ,
     ("GET", _SESSION): _READ,
@@ -42,5 +43,7 @@ ACCESS: dict[tuple[str, str], Rule] = {
     ("GET", _SESSION + "/archive"): _FILES,
     ("GET", "/v1/artifacts/{artifact_id}"): _ARTIFACT,
     ("GET", "/v1/artifacts/{artifact_id}/content"): _ARTIFACT,
+    ("DELETE", "/v1/artifacts/{artifact_id}"): _FILES,
+    ("DELETE", "/v1/artifacts/{artifact_id}/links"): _FILES,
     ("HEAD", "/v1/artifacts/{artifact_id}/content"): _ARTIFACT,
 }

@@ -28,7 +28,8 @@ def create_api(services: Services) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    gate, presenter = Gate(services.keys, services.links), Presenter(services)
+    gate = Gate(services.keys, services.links, services.quotas, services.audit)
+    presenter = Presenter(services)
     rooms = (
         SessionRoutes(services, presenter),
         ExecutionRoutes(services, presenter),

@@ -1,7 +1,9 @@
 """Artifacts: files that cells made. A signed link opens one of them for a while, without a key."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +18,7 @@ from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Download
 from sandbox_service.api.views import Artifact
 from sandbox_service.domain.ports import FileStream
+from sandbox_service.domain.tenancy import CALLER
 from sandbox_service.domain.values import ArtifactRecord
 
 _TAG = "Artifacts"
@@ -26,6 +29,8 @@ _LINK_TEXT = "Takes a key, or the `expires` and `signature` of a link in place o
 class ArtifactRoutes:
     def __init__(self, services: Services, presenter: Presenter) -> None:
         self._artifacts = services.artifacts
+        self._links = services.links
+        self._audit = services.audit
         self._present = presenter
 
     async def get_artifact(self, request: Request) -> Response:
@@ -46,6 +51,21 @@ class ArtifactRoutes:
         headers["Content-Range"] = f"bytes {chosen.first}-{chosen.last}/{record.size}"
         return Download(self._open_range(record, chosen), headers, record.media_type, status=206)
 
+    async def delete_artifact(self, request: Request) -> Response:
+        record = await self._record(request)
+        await self._artifacts.delete(record)
+        self._note("artifact.deleted", record)
+        return Response(status_code=204)
+
+    async def revoke_links(self, request: Request) -> Response:
+        record = await self._record(request)
+        await asyncio.to_thread(self._links.revoke, record.id)
+        self._note("link.revoked", record)
+        return Response(status_code=204)
+
+    def _note(self, event: str, record: ArtifactRecord) -> None:
+        self._audit.record(event, artifact_id=record.id, **asdict(CALLER.get()))
+
     async def _record(self, request: Request) -> ArtifactRecord:
         """The artifact of the URL. A link speaks for its own artifact, whosever it is."""
         principal = principal_of(request)
@@ -60,6 +80,33 @@ class ArtifactRoutes:
             yield FileStream(size=chosen.size, chunks=cut(stream.chunks, chosen))
 
     def endpoints(self) -> list[Endpoint]:
+        return [*self._read_endpoints(), *self._end_endpoints()]
+
+    def _end_endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint(
+                "DELETE",
+                _ONE,
+                self.delete_artifact,
+                "Delete an artifact",
+                _TAG,
+                description="Its bytes are gone before its time, and no link opens it any more.",
+                status=204,
+                errors=(404, 410),
+            ),
+            Endpoint(
+                "DELETE",
+                _ONE + "/links",
+                self.revoke_links,
+                "Revoke an artifact's links",
+                _TAG,
+                description="No link signed so far opens it any more; links signed from now on do.",
+                status=204,
+                errors=(404, 410),
+            ),
+        ]
+
+    def _read_endpoints(self) -> list[Endpoint]:
         content = _ONE + "/content"
         octets = "application/octet-stream"
         return [

@@ -1,24 +1,29 @@
 """Who calls, and may they: every route and carrier of a right goes through `Gate.authorise`."""
 
-import hashlib
-import hmac
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from starlette.requests import Request
 
-from sandbox_service.domain.errors import PermissionDenied, ServiceError, Unauthenticated
-
-
-class Scope(StrEnum):
-    """What a key may be used for."""
-
-    EXECUTE = "execute"
-    FILES = "files"
-    READ = "read"
-    ADMIN = "admin"
+from sandbox_service.domain.errors import (
+    NotYours,
+    PermissionDenied,
+    RateLimited,
+    ServiceError,
+    Unauthenticated,
+)
+from sandbox_service.domain.json_values import clean_text
+from sandbox_service.domain.tenancy import (
+    CALLER,
+    AuditLog,
+    Caller,
+    NoAudit,
+    NoQuotas,
+    Quotas,
+    Scope,
+)
+from sandbox_service.tenants.keyring import Principal
 
 
 class Carrier(StrEnum):
@@ -30,18 +35,7 @@ class Carrier(StrEnum):
     LOOPBACK = "loopback"
 
 
-ALL_SCOPES = frozenset(Scope)
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Whom a request speaks for. `artifact_id` is set when a signed link is all it has."""
-
-    tenant: str
-    scopes: frozenset[Scope] = ALL_SCOPES
-    artifact_id: str | None = None
-
-
+LONGEST_PATH = 512
 ANYONE = Principal(tenant="", scopes=frozenset())
 
 
@@ -55,7 +49,7 @@ class Rule:
 
 class Keys(Protocol):
     def find(self, key: str) -> Principal | None:
-        """Whom a key belongs to, if it is a valid one."""
+        """Whom a key belongs to; None for an unknown one. Raises Unauthenticated for one of the past."""
         ...
 
 
@@ -63,32 +57,46 @@ class LinkVerifier(Protocol):
     def verify(self, artifact_id: str, expires: str, signature: str) -> None: ...
 
 
-class Keyring:
-    """API keys, kept as SHA-256 digests only."""
-
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self._entries = [(_digest(key), Principal(tenant)) for tenant, key in pairs]
-
-    def find(self, key: str) -> Principal | None:
-        """Compares with every key, in constant time each, so that timing tells nothing."""
-        digest = _digest(key)
-        found = None
-        for known, principal in self._entries:
-            if hmac.compare_digest(known, digest):
-                found = principal
-        return found
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+REFUSALS = (Unauthenticated, PermissionDenied, NotYours, RateLimited)
 
 
 class Gate:
-    """Decides who may pass."""
+    """Decides who may pass and how often, and has every refusal written down."""
 
-    def __init__(self, keys: Keys, links: LinkVerifier) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        links: LinkVerifier,
+        quotas: Quotas | None = None,
+        audit: AuditLog | None = None,
+    ) -> None:
         self._keys = keys
         self._links = links
+        self._quotas = quotas or NoQuotas()
+        self._audit = audit or NoAudit()
+
+    async def let_in(self, rule: Rule, request: Request) -> Principal:
+        """The caller, counted and known to the audit log. Raises what `authorise` does, and RateLimited."""
+        CALLER.set(Caller(address=_address(request)))
+        principal = self.authorise(rule, request)
+        CALLER.set(Caller(principal.tenant, principal.key_id, _address(request)))
+        if principal.tenant:
+            await self._quotas.admit(principal.tenant)
+        return principal
+
+    def note_refusal(self, request: Request, error: ServiceError) -> None:
+        """Has a refusal written down: by whom, from where, of what and why."""
+        caller = CALLER.get()
+        self._audit.record(
+            "request.refused",
+            tenant=caller.tenant,
+            key_id=caller.key_id,
+            address=caller.address,
+            method=request.method,
+            path=clean_text(request.scope["path"][:LONGEST_PATH]),
+            code="other_tenant" if isinstance(error, NotYours) else error.code,
+            request_id=request.scope["state"].get("request_id"),
+        )
 
     def authorise(self, rule: Rule, request: Request) -> Principal:
         """The caller, if the rule lets it in. Raises Unauthenticated or PermissionDenied."""
@@ -131,6 +139,10 @@ def _bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthenticated("The Authorization header must be 'Bearer KEY'.")
     return key.strip()
+
+
+def _address(request: Request) -> str:
+    return "" if request.client is None else request.client.host
 
 
 def _is_loopback(request: Request) -> bool:

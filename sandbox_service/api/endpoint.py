@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,8 +14,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sandbox_service.api.access import ACCESS
-from sandbox_service.api.auth import Gate, Principal, Rule
+from sandbox_service.api.auth import REFUSALS, Gate, Rule
 from sandbox_service.api.views import Error
+from sandbox_service.tenants.keyring import Principal
 
 Call = Callable[[Request], Awaitable[Response]]
 
@@ -33,7 +35,7 @@ _REASONS = {
     507: "The workspace is full.",
 }
 _ALWAYS = (500, 503)
-_WITH_KEY = (401, 403)
+_WITH_KEY = (401, 403, 429)
 _PATH_PARAM = re.compile(r"{(\w+)(?::path)?}")
 
 
@@ -63,6 +65,11 @@ def principal_of(request: Request) -> Principal:
     principal = request.scope["state"]["principal"]
     assert isinstance(principal, Principal)
     return principal
+
+
+def recheck(request: Request) -> None:
+    """For answers that take long: raises what `Gate.authorise` does once the caller's right has ended."""
+    request.scope["state"]["recheck"]()
 
 
 def mount(app: FastAPI, gate: Gate, endpoints: Iterable[Endpoint]) -> None:
@@ -105,9 +112,15 @@ class Guarded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        scope.setdefault("state", {})["principal"] = self._gate.authorise(self._rule, request)
-        response = await self._call(request)
-        await response(scope, receive, send)
+        state = scope.setdefault("state", {})
+        try:
+            state["principal"] = await self._gate.let_in(self._rule, request)
+            state["recheck"] = partial(self._gate.authorise, self._rule, request)
+            response = await self._call(request)
+            await response(scope, receive, send)
+        except REFUSALS as error:
+            self._gate.note_refusal(request, error)
+            raise
 
 
 def _responses(endpoint: Endpoint, rule: Rule) -> dict[int | str, dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from sandbox_service.api.endpoint import recheck
 from sandbox_service.api.errors import error_body, internal_error, request_id_of
 from sandbox_service.api.presenter import Json, Presenter
 from sandbox_service.api.services import Services
@@ -81,6 +82,7 @@ class Runner:
         events = self._executions.events(record.tenant, record.session_id, record.id, after)
         try:
             async for event in events:
+                recheck(request)
                 data = {**self._present.event(event, request), **await extra(event)}
                 yield sse_frame(event.type, data, event.id)
         except ServiceError as error:

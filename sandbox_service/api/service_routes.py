@@ -15,6 +15,7 @@ from sandbox_service.api.views import Health
 from sandbox_service.domain.errors import Unavailable
 
 _TAG = "Service"
+_OPERATOR_TEXT = "Without a key from this machine, with a key of scope `admin` from anywhere."
 
 
 class ServiceRoutes:
@@ -63,10 +64,17 @@ class ServiceRoutes:
                 self.get_metrics,
                 "Metrics for Prometheus",
                 _TAG,
-                description="Without a key from this machine, with a key from anywhere.",
+                description=_OPERATOR_TEXT,
                 answer="text/plain",
             ),
-            Endpoint("GET", "/v1/posture", self.get_posture, "How sandboxes are locked", _TAG),
+            Endpoint(
+                "GET",
+                "/v1/posture",
+                self.get_posture,
+                "How sandboxes are locked",
+                _TAG,
+                description=_OPERATOR_TEXT,
+            ),
             Endpoint("GET", "/openapi.json", self.get_openapi, "This document", _TAG),
             Endpoint(
                 "GET", "/docs", self.get_docs, "This document to try out", _TAG, answer="text/html"

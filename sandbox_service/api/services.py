@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from sandbox_service.api.auth import Keys
 from sandbox_service.domain.ports import FileStream, WorkspaceFiles
 from sandbox_service.domain.requests import ExecuteCode, OpenSession, UpdateSession
+from sandbox_service.domain.tenancy import AuditLog, NoAudit, NoQuotas, Quotas
 from sandbox_service.domain.values import (
     ArtifactRecord,
     ExecutionEvent,
@@ -71,15 +72,19 @@ class Artifacts(Protocol):
 
     async def get(self, tenant: str | None, artifact_id: str) -> ArtifactRecord: ...
 
+    async def delete(self, record: ArtifactRecord) -> None: ...
+
     def open(self, record: ArtifactRecord) -> AbstractAsyncContextManager[FileStream]: ...
 
 
 class Links(Protocol):
-    """Signs links to artifacts and checks them."""
+    """Signs links to artifacts, checks and revokes them."""
 
     def sign(self, artifact_id: str, expires_at: datetime) -> str: ...
 
     def verify(self, artifact_id: str, expires: str, signature: str) -> None: ...
+
+    def revoke(self, artifact_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +103,5 @@ class Services:
     registry: CollectorRegistry
     posture: Callable[[str], Awaitable[dict[str, Any]]]
     readiness: Callable[[], Awaitable[list[str]]]
+    quotas: Quotas = field(default_factory=NoQuotas)
+    audit: AuditLog = field(default_factory=NoAudit)

@@ -1,21 +1,22 @@
 """Everything that can go wrong, as one tree. The HTTP status of each is chosen in `api/errors.py`.
 
-    ServiceError
-    ├── InvalidRequest            the request is wrong; `param` names the field
-    │   └── TooLarge              a size limit, named in the message
-    ├── Unauthenticated           no key, or not a valid one
-    ├── PermissionDenied          a valid key without the right
-    ├── NotFound                  no such thing, or another tenant's
-    ├── Conflict                  the thing is not in a state for this
-    ├── SessionGone               expired, closed or lost; `code` says which
-    ├── RateLimited               a limit on use; `retry_after_s` says when to come back
-    ├── WorkspaceFull             the sandbox's workspace has no room
-    └── Unavailable               we cannot do it now; retry
-        ├── EngineUnavailable     the engine does not answer, or refuses
-        ├── RuntimeUnavailable    the template's runtime is not there
-        ├── SandboxStartFailed    the sandbox did not come up in time
-        ├── SandboxLost           the sandbox went away under a call
-        └── AgentViolation        the agent broke its protocol; the sandbox is not trusted further
+ServiceError
+├── InvalidRequest            the request is wrong; `param` names the field
+│   └── TooLarge              a size limit, named in the message
+├── Unauthenticated           no key, or not a valid one
+├── PermissionDenied          a valid key without the right
+├── NotFound                  no such thing, or another tenant's
+│   └── NotYours              another tenant's: the same to the caller, told to the audit log
+├── Conflict                  the thing is not in a state for this
+├── SessionGone               expired, closed or lost; `code` says which
+├── RateLimited               a limit on use; `retry_after_s` says when to come back
+├── WorkspaceFull             the sandbox's workspace has no room
+└── Unavailable               we cannot do it now; retry
+    ├── EngineUnavailable     the engine does not answer, or refuses
+    ├── RuntimeUnavailable    the template's runtime is not there
+    ├── SandboxStartFailed    the sandbox did not come up in time
+    ├── SandboxLost           the sandbox went away under a call
+    └── AgentViolation        the agent broke its protocol; the sandbox is not trusted further
 """
 
 
@@ -63,6 +64,10 @@ class PermissionDenied(ServiceError):
 class NotFound(ServiceError):
     type = "not_found_error"
     code = "not_found"
+
+
+class NotYours(NotFound):
+    """Never seen by a caller as anything but NotFound: same code, same message."""
 
 
 class Conflict(ServiceError):

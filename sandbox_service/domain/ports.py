@@ -1,6 +1,6 @@
 """The seams between the rooms: Protocols with six methods at most, each with one contract suite."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -290,4 +290,10 @@ class ArtifactCatalog(Protocol):
         """Artifacts whose retention ended before `before`."""
         ...
 
-    async def delete(self, artifact_id: str) -> None: ...
+    async def delete(self, artifact_id: str) -> bool:
+        """Forget the artifact; False when it was not known."""
+        ...
+
+    async def sizes(self) -> Mapping[str, int]:
+        """Bytes stored by tenant; may read every record."""
+        ...

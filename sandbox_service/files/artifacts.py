@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sandbox_service.domain.errors import NotFound, ServiceError, SessionGone, TooLarge
+from sandbox_service.domain.errors import NotFound, NotYours, ServiceError, SessionGone, TooLarge
 from sandbox_service.domain.ids import looks_like, new_id
 from sandbox_service.domain.names import display_path
 from sandbox_service.domain.ports import (
@@ -19,8 +19,10 @@ from sandbox_service.domain.ports import (
     FileStream,
     WorkspaceFiles,
 )
+from sandbox_service.domain.tenancy import NoQuotas, Quotas
 from sandbox_service.domain.values import MIB, ArtifactRecord
 from sandbox_service.files.media_types import media_type_of
+from sandbox_service.files.room import Room
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +67,13 @@ class Artifacts:
         catalog: ArtifactCatalog,
         clock: Clock,
         bounds: ArtifactBounds | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
         self._blobs = blobs
         self._catalog = catalog
         self._clock = clock
         self._bounds = bounds or ArtifactBounds()
+        self._quotas = quotas or NoQuotas()
 
     async def collect(
         self, files: WorkspaceFiles, changed: Sequence[ChangedFile], owner: ArtifactOwner
@@ -94,11 +98,16 @@ class Artifacts:
     async def _keep(
         self, collection: "_Collection", file: ChangedFile, owner: ArtifactOwner
     ) -> ArtifactRecord | str:
+        room, kept_bytes = Room(self._quotas, owner.tenant), 0
         try:
-            blob = await collection.fetch(file, new_id(ID_PREFIX))
-            return await self._record(blob, file, owner)
+            blob = await collection.fetch(file, new_id(ID_PREFIX), room)
+            record = await self._record(blob, file, owner)
+            kept_bytes = record.size
+            return record
         except ServiceError as error:
             return f"{display_path(file.path)} was not kept as an artifact: {_reason(error)}"
+        finally:
+            room.settle(kept_bytes)
 
     async def _record(self, blob: Blob, file: ChangedFile, owner: ArtifactOwner) -> ArtifactRecord:
         now = self._clock.now()
@@ -129,7 +138,8 @@ class Artifacts:
         is_id = looks_like(ID_PREFIX, artifact_id)
         record = await self._catalog.get(artifact_id) if is_id else None
         if record is None or (tenant is not None and record.tenant != tenant):
-            raise NotFound("No such artifact.", param="artifact_id")
+            kind = NotFound if record is None else NotYours
+            raise kind("No such artifact.", param="artifact_id")
         if record.expires_at <= self._clock.now():
             raise SessionGone("The artifact's retention has ended.", code="artifact_expired")
         return record
@@ -138,13 +148,22 @@ class Artifacts:
         """The artifact's bytes. Raises NotFound when they are gone."""
         return self._blobs.open(record.id)
 
+    async def delete(self, record: ArtifactRecord) -> None:
+        """Drop the artifact, the bytes before the record; one that is gone stays gone."""
+        await self._blobs.delete(record.id)
+        if await self._catalog.delete(record.id):
+            self._quotas.discard(record.tenant, record.size)
+
+    async def stored_bytes(self) -> Mapping[str, int]:
+        """How much each tenant has stored."""
+        return await self._catalog.sizes()
+
     async def sweep(self) -> int:
-        """Drop what has expired, the bytes before the record; returns how many."""
+        """Drop what has expired; returns how many."""
         dropped = 0
         while due := await self._catalog.due(self._clock.now(), _SWEEP_BATCH):
             for record in due:
-                await self._blobs.delete(record.id)
-                await self._catalog.delete(record.id)
+                await self.delete(record)
             dropped += len(due)
         if dropped:
             logger.info("artifacts_expired count=%d", dropped)
@@ -161,15 +180,19 @@ class _Collection:
         self._left = bounds.max_total_bytes
         self._turns = asyncio.Semaphore(bounds.at_once)  # bounds the open lines to the agent
 
-    async def fetch(self, file: ChangedFile, key: str) -> Blob:
+    async def fetch(self, file: ChangedFile, key: str, room: Room) -> Blob:
         """The size that the agent names only ever refuses early; the bytes are what counts."""
         if file.size > self._max_bytes:
             raise TooLarge(f"The file is larger than {self._max_bytes} bytes.")
+        await room.cover(file.size)
         async with self._turns, self._files.read(file.path) as stream:
-            return await self._blobs.put(key, self._counted(stream.chunks), self._max_bytes)
+            return await self._blobs.put(key, self._counted(stream.chunks, room), self._max_bytes)
 
-    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _counted(self, chunks: AsyncIterator[bytes], room: Room) -> AsyncIterator[bytes]:
+        size = 0
         async for chunk in chunks:
+            size += len(chunk)
+            await room.cover(size)
             self._left -= len(chunk)
             if self._left < 0:
                 raise TooLarge("The execution's files are too large in all.")

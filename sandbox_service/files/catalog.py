@@ -1,7 +1,8 @@
 """An ArtifactCatalog in a directory: one JSON file per artifact, whose mtime is its expiry."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from heapq import nsmallest
@@ -10,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sandbox_service.domain.values import ArtifactRecord
-from sandbox_service.files.places import draft_of, is_key, place
+from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
 from sandbox_service.files.threads import in_thread
 
 _SUFFIX = ".json"
@@ -40,9 +41,13 @@ class DirectoryArtifactCatalog:
         """Artifacts whose retention ended before `before`, the oldest first."""
         return await in_thread(partial(_due, self._root, before, limit))
 
-    async def delete(self, artifact_id: str) -> None:
-        """Forget the artifact, if it is known."""
-        await in_thread(partial(place(self._root, artifact_id, _SUFFIX).unlink, missing_ok=True))
+    async def delete(self, artifact_id: str) -> bool:
+        """Forget the artifact and the mark of its links; False when it was not known."""
+        return await in_thread(partial(_delete, self._root, artifact_id))
+
+    async def sizes(self) -> Mapping[str, int]:
+        """How many bytes each tenant has stored. Reads every record: for the start of the service."""
+        return await in_thread(partial(_sizes, self._root))
 
 
 def _write(path: Path, record: ArtifactRecord) -> None:
@@ -56,6 +61,27 @@ def _write(path: Path, record: ArtifactRecord) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def _delete(root: Path, artifact_id: str) -> bool:
+    """The mark last: without it a revoked link would hold as long as there is a record."""
+    try:
+        place(root, artifact_id, _SUFFIX).unlink()
+    except FileNotFoundError:
+        return False
+    place(root, artifact_id, LINKS_SUFFIX).unlink(missing_ok=True)
+    return True
+
+
+def _sizes(root: Path) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
+    for shard in _entries(root):
+        if shard.is_dir(follow_symlinks=False):
+            paths = (Path(entry.path) for entry in _entries(shard.path))
+            for record in (_read(path) for path in paths if path.suffix == _SUFFIX):
+                if record is not None:
+                    sizes[record.tenant] += record.size
+    return dict(sizes)
 
 
 def _read(path: Path) -> ArtifactRecord | None:

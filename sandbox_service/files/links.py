@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from sandbox_service.domain.errors import PermissionDenied, Unavailable
 from sandbox_service.domain.ports import Clock
+from sandbox_service.files.link_marks import LinkMarks, NoMarks
 from sandbox_service.files.places import draft_of
 
 KEY_BYTES = 32
@@ -55,9 +56,10 @@ def _make(path: Path) -> None:
 class Links:
     """Signs and checks links with HMAC-SHA256 over the artifact's id and the expiry."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
+    def __init__(self, key: bytes, clock: Clock, marks: LinkMarks | None = None) -> None:
         self._key = key
         self._clock = clock
+        self._marks = marks or NoMarks()
 
     def sign(self, artifact_id: str, expires_at: datetime) -> str:
         """The query of a link that holds until `expires_at`: `expires=...&signature=...`."""
@@ -69,11 +71,16 @@ class Links:
         expected = self._signature(artifact_id, expires).encode()
         is_ours = hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
         if not is_ours or _EXPIRES.fullmatch(expires) is None:
-            raise PermissionDenied("The link is not valid.", code="invalid_link")
+            raise PermissionDenied("The link is not valid, or was revoked.", code="invalid_link")
         if int(expires) <= self._clock.now().timestamp():
             expired = datetime.fromtimestamp(int(expires), UTC).isoformat()
             raise PermissionDenied(f"The link has expired at {expired}.", code="link_expired")
 
+    def revoke(self, artifact_id: str) -> None:
+        """No link that was signed before opens the artifact any more. Raises Unavailable (disk)."""
+        self._marks.renew(artifact_id)
+
     def _signature(self, artifact_id: str, expires: str) -> str:
-        message = f"artifact\n{artifact_id}\n{expires}".encode("utf-8", "replace")
+        mark = self._marks.of(artifact_id)
+        message = f"artifact\n{artifact_id}\n{expires}{mark}".encode("utf-8", "replace")
         return hmac.new(self._key, message, hashlib.sha256).hexdigest()

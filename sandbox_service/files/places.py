@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 DRAFT_SUFFIX = ".draft"
+LINKS_SUFFIX = ".links"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 

@@ -5,14 +5,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-from sandbox_service.files.places import DRAFT_SUFFIX
+from sandbox_service.files.places import DRAFT_SUFFIX, LINKS_SUFFIX
 from sandbox_service.files.threads import in_thread
 
 GRACE_S = 3600.0
 
 
 async def remove_strays(root: Path, grace_s: float = GRACE_S) -> int:
-    """Remove drafts, and blobs without a record, that are older than `grace_s`; returns how many.
+    """Remove drafts, and blobs and marks of links without a record, that are older than `grace_s`; returns how many.
 
     For a root that a DirectoryBlobStore shares with a DirectoryArtifactCatalog.
     """
@@ -37,6 +37,7 @@ def _remove_in(shard: Path, before_s: float) -> int:
 def _is_stray(name: str, names: dict[str, os.DirEntry[str]]) -> bool:
     if name.endswith(DRAFT_SUFFIX):
         return True
+    name = name.removesuffix(LINKS_SUFFIX)
     return "." not in name and f"{name}.json" not in names
 
 

@@ -9,6 +9,7 @@ from sandbox_service.domain.values import ExecutionStatus, SandboxRef, SessionRe
 from sandbox_service.sessions.journal import Journal, ended_without_running
 from sandbox_service.sessions.live import LiveSession
 from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.records import SessionRecords
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,10 @@ class SessionEnder:
         backend: SandboxBackend,
         live: dict[str, LiveSession],
         metrics: Metrics,
+        oversight: Oversight,
     ) -> None:
         self._records = records
+        self._oversight = oversight
         self._backend = backend
         self._live = live
         self._metrics = metrics
@@ -32,13 +35,20 @@ class SessionEnder:
     async def end(self, session_id: str, status: SessionStatus) -> SessionRecord:
         """Mark the session as ended, end what it ran, and stop its sandbox."""
         record = await self._records.end(session_id, status)
-        live = self._live.pop(session_id, None)
+        try:
+            await self._stop(record)
+        finally:
+            self._oversight.release_session(record)
+        return record
+
+    async def _stop(self, record: SessionRecord) -> None:
+        live = self._live.pop(record.id, None)
         if live is not None:
             self._metrics.sessions_ended.labels(record.status.value).inc()
+            self._oversight.session_ended(record)
             await self._close(live, record.status)
         if record.sandbox is not None:
             await self.stop_sandbox(record.sandbox)
-        return record
 
     async def _close(self, live: LiveSession, status: SessionStatus) -> None:
         if live.worker is not None and live.worker is not asyncio.current_task():

@@ -14,6 +14,7 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.requests import ExecuteCode
+from sandbox_service.domain.tenancy import CALLER
 from sandbox_service.domain.values import (
     ExecutionEvent,
     ExecutionRecord,
@@ -27,6 +28,7 @@ from sandbox_service.sessions.history import ExecutionHistory
 from sandbox_service.sessions.journal import Journal, ended_without_running
 from sandbox_service.sessions.live import LiveSession, QueuedExecution
 from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.records import SessionRecords, gone
 from sandbox_service.sessions.run import Run, RunTools
 from sandbox_service.sessions.terms import check_range
@@ -53,8 +55,10 @@ class ExecutionService:
         history: ExecutionHistory,
         bounds: ExecutionBounds,
         metrics: Metrics,
+        oversight: Oversight,
     ) -> None:
         self._live = live
+        self._oversight = oversight
         self._tools = tools
         self._ender = ender
         self._history = history
@@ -68,12 +72,23 @@ class ExecutionService:
     async def submit(self, tenant: str, session_id: str, request: ExecuteCode) -> ExecutionRecord:
         """Accept an execution at the end of the session's queue.
 
-        Raises NotFound, SessionGone, TooLarge (code), InvalidRequest (timeout_s), RateLimited (queue full).
+        Raises NotFound, SessionGone, TooLarge (code), InvalidRequest (timeout_s), RateLimited (queue full,
+        or the tenant's quota).
         """
         self._check_size(request.code)
         session = await self._records.live(tenant, session_id)
         timeout_s = _timeout(request, session)
-        live = self._live.get(session_id)
+        queued = _queued(session, request.code, self._tools)
+        await self._oversight.claim_execution(queued)
+        try:
+            self._enqueue(queued, session, timeout_s)
+        except ServiceError:
+            self._oversight.release_execution(queued)
+            raise
+        return queued
+
+    def _enqueue(self, record: ExecutionRecord, session: SessionRecord, timeout_s: float) -> None:
+        live = self._live.get(session.id)
         if live is None:
             raise gone(session.model_copy(update={"status": SessionStatus.LOST}))
         if live.queue.qsize() >= self._bounds.queue_length:
@@ -82,11 +97,13 @@ class ExecutionService:
                 code="queue_full",
                 retry_after_s=1,
             )
-        journal = Journal(_queued(session, request.code, self._tools))
+        limits, caller = session.limits, CALLER.get()
+        journal = Journal(
+            record, lambda final: self._oversight.execution_ended(final, limits, caller)
+        )
         self._history.add(journal)
-        live.queue.put_nowait(QueuedExecution(journal, timeout_s, session.limits.output_bytes))
+        live.queue.put_nowait(QueuedExecution(journal, timeout_s, limits.output_bytes))
         self._metrics.executions_queued.inc()
-        return journal.record
 
     def _check_size(self, code: str) -> None:
         size = len(code.encode("utf-8", "replace"))

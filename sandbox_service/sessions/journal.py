@@ -1,7 +1,7 @@
 """The record of one execution as it grows: numbered events, readers that wait, and the final result."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,11 +24,16 @@ class _Entry:
 class Journal:
     """Events of one execution, numbered from 1. One writer, any number of readers.
 
-    A terminal record is set once and never changes.
+    A terminal record is set once and never changes; `on_final` is called with it, before any reader.
     """
 
-    def __init__(self, record: ExecutionRecord) -> None:
+    def __init__(
+        self,
+        record: ExecutionRecord,
+        on_final: Callable[[ExecutionRecord], None] = lambda record: None,
+    ) -> None:
         self.record = record
+        self._on_final = on_final
         self._entries: list[_Entry] = []
         self._dropped = 0
         self._waiters: list[asyncio.Future[None]] = []
@@ -56,6 +61,7 @@ class Journal:
         if self.is_final:
             return
         self.record = record
+        self._on_final(record)
         self._append(_Entry("execution.completed", record))
 
     def forget_events(self) -> None:

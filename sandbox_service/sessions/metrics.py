@@ -39,6 +39,11 @@ class Metrics:
         self.artifact_bytes = Counter(
             "sandbox_artifact_bytes", "Bytes stored as artifacts.", registry=self.registry
         )
+        self.audit_dropped = Counter(
+            "sandbox_audit_dropped",
+            "Audit events that were counted and not written.",
+            registry=self.registry,
+        )
         self.pool_ready = Gauge(
             "sandbox_pool_ready", "Warm sandboxes waiting.", ["template"], registry=self.registry
         )

@@ -9,6 +9,7 @@ from typing import Literal
 from sandbox_service.domain.errors import SandboxStartFailed
 from sandbox_service.domain.ports import Sandbox, SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SandboxSpec
+from sandbox_service.sessions.turns import FairTurns
 
 Checkpoint = Callable[[SandboxRef], Awaitable[None]]
 
@@ -23,12 +24,12 @@ class Provisioned:
 
 
 class Provisioner:
-    """Starts sandboxes, a few at a time, so that a burst does not stall the engine."""
+    """Starts sandboxes, a few at a time and tenants in turn: a burst stalls neither engine nor others."""
 
     def __init__(self, backend: SandboxBackend, timeout_s: float, concurrency: int) -> None:
         self._backend = backend
         self._timeout_s = timeout_s
-        self._starts = asyncio.Semaphore(concurrency)  # bounds concurrent starts
+        self._starts = FairTurns(concurrency)
 
     async def start(self, spec: SandboxSpec, checkpoint: Checkpoint) -> Provisioned:
         """Start a sandbox and connect to it. What was made is stopped again on any failure.
@@ -43,7 +44,8 @@ class Provisioner:
             await checkpoint(ref)
 
         try:
-            async with self._starts, asyncio.timeout(self._timeout_s):
+            turn = self._starts.turn(spec.labels.get("tenant", ""))
+            async with turn, asyncio.timeout(self._timeout_s):
                 ref = await self._start(spec, note)
                 return Provisioned(ref, await self._backend.connect(ref), "cold")
         except BaseException as error:

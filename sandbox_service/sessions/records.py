@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from sandbox_service.domain.clock import SystemClock
-from sandbox_service.domain.errors import Conflict, NotFound, SessionGone
+from sandbox_service.domain.errors import Conflict, NotFound, NotYours, SessionGone
 from sandbox_service.domain.ports import Clock, SessionStore
 from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionStatus
 from sandbox_service.sessions.live import LiveSession
@@ -23,7 +23,8 @@ class SessionRecords:
         """The tenant's session, live or ended. Raises NotFound, also for another tenant's."""
         record = await self.store.get(session_id)
         if record is None or record.tenant != tenant:
-            raise NotFound(f"No session {session_id}.", param="session_id")
+            kind = NotFound if record is None else NotYours
+            raise kind(f"No session {session_id}.", param="session_id")
         return record
 
     async def live(self, tenant: str, session_id: str) -> SessionRecord:

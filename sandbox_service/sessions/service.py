@@ -22,6 +22,7 @@ from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionService
 from sandbox_service.sessions.live import LiveSession
 from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import WarmPool
 from sandbox_service.sessions.provisioning import Provisioned, Provisioner
 from sandbox_service.sessions.records import Change, SessionRecords, gone
@@ -58,8 +59,10 @@ class SessionService:
         templates: dict[str, Template],
         terms: SessionTerms,
         metrics: Metrics,
+        oversight: Oversight,
     ) -> None:
         self._records = records
+        self._oversight = oversight
         self._live = live
         self._provisioner = provisioner
         self._pools = pools
@@ -73,8 +76,8 @@ class SessionService:
     async def open(self, tenant: str, request: OpenSession) -> SessionRecord:
         """Open a session and wait until its kernel answers.
 
-        Raises InvalidRequest (template, limits, idle_ttl_s, max_age_s), RateLimited (too many sessions),
-        SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
+        Raises InvalidRequest (template, limits, idle_ttl_s, max_age_s), RateLimited (too many sessions,
+        or the tenant's quota), SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
         """
         template = self._template(request.template)
         record = self._new_record(tenant, request, template)
@@ -86,6 +89,16 @@ class SessionService:
         return await asyncio.shield(task)
 
     async def _open(self, record: SessionRecord, template: Template) -> SessionRecord:
+        await self._oversight.claim_session(record)
+        try:
+            ready = await self._start(record, template)
+        except BaseException:
+            self._oversight.release_session(record)
+            raise
+        self._oversight.session_opened(ready)
+        return ready
+
+    async def _start(self, record: SessionRecord, template: Template) -> SessionRecord:
         started = self._records.clock.monotonic()
         await self._records.store.create(record)
         try:

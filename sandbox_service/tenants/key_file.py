@@ -85,7 +85,7 @@ class KeyFile:
         draft = self._path.with_name(f"{self._path.name}.{os.urandom(6).hex()}.draft")
         try:
             with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(book.model_dump_json(indent=1).encode())
+                file.write(book.model_dump_json(indent=1, exclude_unset=True).encode())
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)

@@ -46,10 +46,8 @@ class Keyring:
         pairs: Iterable[tuple[str, str]],
         file: KeyFile | None = None,
         clock: Clock | None = None,
-        *,
-        scopes: frozenset[Scope] = DEFAULT_SCOPES,
     ) -> None:
-        self._pairs = [_environment_key(tenant, key, scopes) for tenant, key in pairs]
+        self._pairs = [_environment_key(tenant, key) for tenant, key in pairs]
         self._file = file
         self._clock = clock or SystemClock()
         self._book = KeyBook()
@@ -77,10 +75,11 @@ class Keyring:
         return found
 
     def _require_valid(self, record: KeyRecord) -> None:
+        if record.is_valid(self._clock.now()):
+            return
         if record.revoked_at is not None:
             raise Unauthenticated("The API key was revoked.", code="key_revoked")
-        if record.expires_at is not None and record.expires_at <= self._clock.now():
-            raise Unauthenticated("The API key has expired.", code="key_expired")
+        raise Unauthenticated("The API key has expired.", code="key_expired")
 
     def _refreshed(self) -> Mapping[str, KeyRecord]:
         if self._file is not None:
@@ -88,6 +87,13 @@ class Keyring:
             if book is not self._book:
                 self._book, self._records = book, {record.id: record for record in book.keys}
         return self._records
+
+    def has_valid_keys(self) -> bool:
+        """Whether anybody could be let in now."""
+        now = self._clock.now()
+        return bool(self._pairs) or any(
+            record.is_valid(now) for record in self._refreshed().values()
+        )
 
     def limits_of(self, tenant: str) -> TenantLimits | None:
         """The tenant's limits of its own, as of the latest key that was looked up."""
@@ -99,6 +105,6 @@ class Keyring:
         return frozenset({entry.principal.tenant for entry in self._pairs} | of_file)
 
 
-def _environment_key(tenant: str, key: str, scopes: frozenset[Scope]) -> _EnvironmentKey:
+def _environment_key(tenant: str, key: str) -> _EnvironmentKey:
     digest = digest_of(key)
-    return _EnvironmentKey(digest, Principal(tenant, scopes, key_id=f"env_{digest[:12]}"))
+    return _EnvironmentKey(digest, Principal(tenant, DEFAULT_SCOPES, key_id=f"env_{digest[:12]}"))

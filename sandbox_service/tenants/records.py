@@ -34,15 +34,23 @@ class KeyRecord(Value):
         """Whether `key` is this one, compared in constant time."""
         return hmac.compare_digest(self.sha256, digest_of(key))
 
+    def is_valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
 
 class TenantLimits(Value):
-    """What one tenant may use; None means no limit of its own."""
+    """What one tenant may use; None means as much as the service has."""
 
     sessions: int | None = Field(default=None, ge=0)
     executions: int | None = Field(default=None, ge=0)
     requests_per_s: float | None = Field(default=None, gt=0)
     stored_bytes: int | None = Field(default=None, ge=0)
     cpu_seconds_per_day: float | None = Field(default=None, ge=0)
+
+    def over(self, defaults: "TenantLimits") -> "TenantLimits":
+        """These limits where they were given, a given None included, else the defaults."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return defaults.model_copy(update=given)
 
 
 class KeyBook(Value):

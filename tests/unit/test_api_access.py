@@ -7,7 +7,10 @@ import pytest
 
 from sandbox_service.api.access import ACCESS
 from sandbox_service.api.app import create_api
-from sandbox_service.api.auth import Carrier, Keyring, Principal, Scope
+from sandbox_service.api.auth import Carrier
+from sandbox_service.domain.tenancy import Scope
+from sandbox_service.tenants.keyring import Keyring, Principal
+from sandbox_service.tenants.records import DEFAULT_SCOPES
 from tests.unit.fakes.api_fakes import ALICE_KEY, BOB_KEY, World, small_settings
 
 ROUTES = sorted(ACCESS)
@@ -113,7 +116,9 @@ async def test_public_routes_need_no_key(world: World, path: str) -> None:
 
 def test_a_keyring_finds_the_tenant_of_a_key_and_keeps_no_key() -> None:
     ring = Keyring([("alice", "a-key"), ("bob", "b-key")])
-    assert ring.find("b-key") == Principal("bob")
+    found = ring.find("b-key")
+    assert found is not None
+    assert (found.tenant, found.scopes) == ("bob", DEFAULT_SCOPES)
     assert ring.find("c-key") is None
     assert "a-key" not in repr(vars(ring))
 
@@ -124,7 +129,7 @@ METRICS_CALLERS = [
     ("192.0.2.1", {}, 401),
     ("127.0.0.1", {"X-Forwarded-For": "192.0.2.1"}, 401),
     ("127.0.0.1", {"Forwarded": "for=192.0.2.1"}, 401),
-    ("192.0.2.1", {"Authorization": f"Bearer {ALICE_KEY}"}, 200),
+    ("192.0.2.1", {"Authorization": f"Bearer {ALICE_KEY}"}, 403),
 ]
 
 

@@ -13,12 +13,13 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from sandbox_service.api.app import create_api
-from sandbox_service.api.auth import Keyring
+from sandbox_service.api.auth import Keys
 from sandbox_service.api.services import Services
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import (
     InvalidRequest,
     NotFound,
+    NotYours,
     SandboxLost,
     ServiceError,
     SessionGone,
@@ -27,6 +28,7 @@ from sandbox_service.domain.errors import (
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import FileStream, WorkspaceFiles
 from sandbox_service.domain.requests import ExecuteCode, OpenSession, UpdateSession
+from sandbox_service.domain.tenancy import NoQuotas, Quotas
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
     ArtifactRecord,
@@ -41,6 +43,7 @@ from sandbox_service.domain.values import (
 )
 from sandbox_service.files.links import Links
 from sandbox_service.settings import Settings
+from sandbox_service.tenants.keyring import Keyring
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 ALICE_KEY, BOB_KEY = "alice-key", "bob-key"
@@ -113,7 +116,8 @@ class MemorySessions:
     async def get(self, tenant: str, session_id: str) -> SessionRecord:
         record = self.records.get(session_id)
         if record is None or record.tenant != tenant:
-            raise NotFound(f"No session {session_id}.", param="session_id")
+            kind = NotFound if record is None else NotYours
+            raise kind(f"No session {session_id}.", param="session_id")
         return record
 
     async def list(self, tenant: str, limit: int, after: str | None) -> Sequence[SessionRecord]:
@@ -283,6 +287,9 @@ class MemoryArtifacts:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[ArtifactRecord, bytes]] = {}
 
+    async def delete(self, record: ArtifactRecord) -> None:
+        self._kept.pop(record.id, None)
+
     def keep(self, tenant: str, path: str, content: bytes, media_type: str) -> ArtifactRecord:
         record = ArtifactRecord(
             id=new_id("art"),
@@ -302,13 +309,40 @@ class MemoryArtifacts:
     async def get(self, tenant: str | None, artifact_id: str) -> ArtifactRecord:
         record, _ = self._kept.get(artifact_id, (None, b""))
         if record is None or tenant not in (None, record.tenant):
-            raise NotFound(f"No artifact {artifact_id}.", param="artifact_id")
+            kind = NotFound if record is None else NotYours
+            raise kind(f"No artifact {artifact_id}.", param="artifact_id")
         return record
 
     @asynccontextmanager
     async def open(self, record: ArtifactRecord) -> AsyncIterator[FileStream]:
         _, content = self._kept[record.id]
         yield FileStream(len(content), _chunks(content))
+
+
+class MemoryLinkMarks:
+    """Marks of links that count the revocations."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def of(self, artifact_id: str) -> str:
+        return str(self._counts.get(artifact_id, ""))
+
+    def renew(self, artifact_id: str) -> None:
+        self._counts[artifact_id] = self._counts.get(artifact_id, 0) + 1
+
+
+class MemoryAudit:
+    """An audit log to look at."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def record(self, event: str, /, **details: object) -> None:
+        self.events.append({"event": event, **details})
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.events if entry["event"] == event]
 
 
 @dataclass
@@ -318,9 +352,12 @@ class World:
     settings: Settings
     sessions: MemorySessions = field(default_factory=MemorySessions)
     artifacts: MemoryArtifacts = field(default_factory=MemoryArtifacts)
-    links: Links = field(default_factory=lambda: Links(b"k" * 32, SystemClock()))
+    links: Links = field(default_factory=lambda: Links(b"k" * 32, SystemClock(), MemoryLinkMarks()))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     reasons: list[str] = field(default_factory=list)
+    keys: Keys = field(default_factory=lambda: Keyring([("alice", ALICE_KEY), ("bob", BOB_KEY)]))
+    quotas: Quotas = field(default_factory=NoQuotas)
+    audit: MemoryAudit = field(default_factory=MemoryAudit)
 
     def __post_init__(self) -> None:
         self.executions = ScriptedExecutions(self.sessions)
@@ -337,7 +374,7 @@ class World:
     def services(self) -> Services:
         return Services(
             settings=self.settings,
-            keys=Keyring([("alice", ALICE_KEY), ("bob", BOB_KEY)]),
+            keys=self.keys,
             sessions=self.sessions,
             executions=self.executions,
             artifacts=self.artifacts,
@@ -345,6 +382,8 @@ class World:
             registry=self.registry,
             posture=self._posture,
             readiness=self._readiness,
+            quotas=self.quotas,
+            audit=self.audit,
         )
 
     async def _posture(self, tenant: str) -> dict[str, Any]:

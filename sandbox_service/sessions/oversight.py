@@ -1,0 +1,137 @@
+"""Sessions and executions held against their tenant's quotas, and written down in the audit log."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from sandbox_service.domain.json_values import clean_text
+from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.tenancy import (
+    CALLER,
+    AuditLog,
+    Caller,
+    Held,
+    NoAudit,
+    NoQuotas,
+    Quotas,
+)
+from sandbox_service.domain.values import (
+    ArtifactRecord,
+    ExecutionRecord,
+    Limits,
+    Output,
+    SessionRecord,
+    SessionStatus,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Oversight:
+    """What is counted and written down at each step of a session's life.
+
+    Code goes into the log as its hash; the code itself only of `recorded_tenants`.
+    """
+
+    clock: Clock
+    quotas: Quotas = field(default_factory=NoQuotas)
+    audit: AuditLog = field(default_factory=NoAudit)
+    recorded_tenants: frozenset[str] = frozenset()
+
+    async def claim_session(self, record: SessionRecord) -> None:
+        """Raises RateLimited `quota_sessions`."""
+        await self.quotas.claim(record.tenant, Held.SESSIONS, record.id)
+
+    def session_opened(self, record: SessionRecord) -> None:
+        caller = CALLER.get()
+        self.audit.record(
+            "session.opened",
+            tenant=record.tenant,
+            key_id=caller.key_id,
+            address=caller.address,
+            session_id=record.id,
+            template=record.template,
+            runtime=record.runtime,
+            sandbox_id=record.sandbox.sandbox_id if record.sandbox else None,
+            limits=record.limits.model_dump(),
+        )
+
+    def session_ended(self, record: SessionRecord) -> None:
+        """Only a closed one was ended by its caller; the others end by themselves."""
+        is_by_caller = record.status is SessionStatus.CLOSED
+        caller = CALLER.get() if is_by_caller else Caller()
+        self.audit.record(
+            f"session.{record.status.value}",
+            tenant=record.tenant,
+            key_id=caller.key_id,
+            address=caller.address,
+            session_id=record.id,
+        )
+
+    def release_session(self, record: SessionRecord) -> None:
+        self.quotas.release(record.tenant, Held.SESSIONS, record.id)
+
+    async def claim_execution(self, record: ExecutionRecord) -> None:
+        """Raises RateLimited `quota_executions` or `quota_cpu_seconds`."""
+        await self.quotas.require_cpu(record.tenant)
+        await self.quotas.claim(record.tenant, Held.EXECUTIONS, record.id)
+
+    def release_execution(self, record: ExecutionRecord) -> None:
+        self.quotas.release(record.tenant, Held.EXECUTIONS, record.id)
+
+    def execution_ended(self, record: ExecutionRecord, limits: Limits, caller: Caller) -> None:
+        """CPU seconds are counted as all that it can have used: its time, on all its CPUs."""
+        duration_s = self._duration_s(record)
+        self.release_execution(record)
+        self.quotas.spend_cpu(record.tenant, duration_s * limits.cpus)
+        self.audit.record(
+            "execution.finished",
+            **asdict(caller),
+            session_id=record.session_id,
+            execution_id=record.id,
+            status=record.status.value,
+            **self._code(record),
+            duration_s=round(duration_s, 6),
+            output_bytes=output_size(record.outputs),
+            files=_files(record.artifacts),
+        )
+
+    def _duration_s(self, record: ExecutionRecord) -> float:
+        """Also of one that was cut off while it ran."""
+        if record.duration_s is not None:
+            return record.duration_s
+        if record.started_at is None:
+            return 0.0
+        return max(0.0, (self.clock.now() - record.started_at).total_seconds())
+
+    def _code(self, record: ExecutionRecord) -> dict[str, Any]:
+        code = record.code.encode("utf-8", "replace")
+        about = {"code_sha256": hashlib.sha256(code).hexdigest(), "code_bytes": len(code)}
+        if record.tenant in self.recorded_tenants:
+            return {**about, "code": clean_text(record.code)}
+        return about
+
+
+def _files(artifacts: Sequence[ArtifactRecord]) -> list[dict[str, Any]] | None:
+    files = [{"path": a.path, "size": a.size, "sha256": a.sha256} for a in artifacts]
+    return files or None
+
+
+def output_size(outputs: Sequence[Output]) -> int:
+    """Bytes of the text and data in the outputs."""
+    return sum(_size(value) for node in outputs for value in _contents(node))
+
+
+def _contents(node: Output) -> list[Any]:
+    data = node.get("data")
+    if isinstance(data, dict):
+        return list(data.values())
+    return [node.get("text", ""), node.get("evalue", ""), *node.get("traceback", ())]
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
+    return len(orjson.dumps(value))
