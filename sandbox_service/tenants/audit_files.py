@@ -12,6 +12,7 @@ from typing import Any
 
 from sandbox_service.domain.values import MIB
 from sandbox_service.tenants.audit_chain import BrokenChain, Head, check_line, link_event
+from sandbox_service.tenants.private_files import make_private_directory, open_private
 
 FILE_BYTES = 64 * MIB
 _NAME = re.compile(r"audit-([0-9]{6,})\.jsonl")
@@ -38,7 +39,7 @@ class AuditFiles:
         """Write the events, durably, and return the head after them. Raises OSError."""
         with self._locked():
             path = self._take_up()
-            with open(_open_to_append(path), "ab") as file:
+            with open(open_private(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
                 size = file.tell()
                 file.write(self._linked(events))
                 file.flush()
@@ -59,9 +60,8 @@ class AuditFiles:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time, whichever process it is in: the chain does not fork."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock_path = self._directory / ".lock"
-        with open(os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        make_private_directory(self._directory)
+        with open(open_private(self._directory / ".lock", os.O_RDWR)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield
@@ -100,10 +100,6 @@ class AuditFiles:
             file.seek(0, os.SEEK_END)
             self._head = head
             file.write(self._linked([event]))
-
-
-def _open_to_append(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def _after(path: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sandbox_service.domain.errors import NotFound, Unavailable
+from sandbox_service.tenants.private_files import make_private_directory, open_private
 from sandbox_service.tenants.records import FreshKey, KeyBook, KeyRecord, TenantLimits
 
 FILE_NAME = "keys.json"
@@ -76,15 +77,15 @@ class KeyFile:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time: nobody's change is lost under another's."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)) as lock:
+        make_private_directory(self._path.parent)
+        with open(open_private(self._lock_path, os.O_RDWR)) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _write(self, book: KeyBook) -> None:
         draft = self._path.with_name(f"{self._path.name}.{os.urandom(6).hex()}.draft")
         try:
-            with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            with open(open_private(draft, os.O_WRONLY | os.O_EXCL), "wb") as file:
                 file.write(book.model_dump_json(indent=1, exclude_unset=True).encode())
                 file.flush()
                 os.fsync(file.fileno())

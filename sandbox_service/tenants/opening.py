@@ -17,7 +17,11 @@ from sandbox_service.tenants.records import TenantLimits
 
 def open_keyring(settings: Settings, clock: Clock | None = None) -> Keyring:
     """The keys of the environment and of the key file in the data directory."""
-    return Keyring(settings.api_keys, KeyFile(settings.data_dir / FILE_NAME), clock)
+    return Keyring(settings.api_keys, open_key_file(settings), clock)
+
+
+def open_key_file(settings: Settings) -> KeyFile:
+    return KeyFile(settings.data_dir / FILE_NAME)
 
 
 def audit_directory(settings: Settings) -> Path:
