@@ -231,6 +231,13 @@ def test_a_templates_runtime_is_asked_for() -> None:
     assert body["HostConfig"]["Runtime"] == "runsc"
 
 
+def test_under_gvisor_the_guests_own_kernel_counts_the_processes() -> None:
+    """The engine's limit lies over what gVisor needs for as many."""
+    host = container_spec(spec_of(runtime="runsc"), PLACEMENT)["HostConfig"]
+    assert {"Name": "nproc", "Soft": 64, "Hard": 64} in host["Ulimits"]
+    assert host["PidsLimit"] == 4 * 64 + 512
+
+
 def test_the_body_is_json(body: dict[str, Any]) -> None:
     """It can be shown, compared and sent as it is."""
     assert json.loads(json.dumps(body)) == body

@@ -87,12 +87,23 @@ class Workspace:
                 if make:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(part, dir_fd=fd)
-                below = os.open(part, _DIRECTORY, dir_fd=fd)
+                below = _open_directory(part, fd)
                 os.close(fd)
                 fd = below
             yield fd
         finally:
             os.close(fd)
+
+
+def _open_directory(name: bytes, parent: int) -> int:
+    """A descriptor of a directory that is no link: gVisor follows one in spite of O_NOFOLLOW."""
+    named = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    fd = os.open(name, _DIRECTORY, dir_fd=parent)
+    found = os.fstat(fd)
+    if (named.st_dev, named.st_ino) != (found.st_dev, found.st_ino):
+        os.close(fd)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return fd
 
 
 def described(entry: Entry) -> dict[str, object]:

@@ -27,6 +27,8 @@ OPEN_FILES = 8192
 OOM_SCORE_ADJ = 500
 CPU_SHARES_PER_CPU = 1024
 BACKGROUND_SHARES = 64
+GVISOR_PIDS = 4
+GVISOR_OWN_PIDS = 512
 MSGQUEUE_BYTES = 64 * 1024
 LOCKED_BYTES = 64 * 1024
 # What of the kernel's files tells of the host or of its other guests: hidden whatever the engine's version.
@@ -93,6 +95,15 @@ def starting_weight(spec: SandboxSpec) -> int:
     return cpu_shares(spec.limits)
 
 
+def engine_pids(spec: SandboxSpec) -> int:
+    """The engine's limit on processes. For gVisor it is a second bound, over what gVisor itself needs.
+
+    A guest that met it would take gVisor's kernel down; `nproc` stops the guest's processes before.
+    """
+    pids = spec.limits.pids
+    return GVISOR_PIDS * pids + GVISOR_OWN_PIDS if is_gvisor(spec.template.runtime) else pids
+
+
 def cpu_shares(limits: Limits) -> int:
     return max(2, int(limits.cpus * CPU_SHARES_PER_CPU))
 
@@ -136,6 +147,7 @@ def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
     return {
         **resource_limits(spec.limits),
         "CpuShares": starting_weight(spec),
+        "PidsLimit": engine_pids(spec),
         "Runtime": spec.template.runtime,
         "NetworkMode": "none",
         # No /dev/shm of the engine's, which would have no inode limit: ours is among the tmpfs.
@@ -153,7 +165,7 @@ def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
         "ReadonlyPaths": list(READONLY_PATHS),
         "Mounts": [_control_mount(placement.control_dir)],
         "Tmpfs": _tmpfs(spec.limits, placement.uid),
-        "Ulimits": _ulimits(spec.limits),
+        "Ulimits": _ulimits(spec),
         "OomScoreAdj": OOM_SCORE_ADJ,
         "LogConfig": {"Type": "none"},
         "Init": False,
@@ -201,14 +213,16 @@ def _tmpfs(limits: Limits, uid: int) -> dict[str, str]:
     return {path: f"{size},{options}" for path, size in sizes.items()}
 
 
-def _ulimits(limits: Limits) -> list[dict[str, Any]]:
+def _ulimits(spec: SandboxSpec) -> list[dict[str, Any]]:
     values = {
         "core": 0,
-        "fsize": max(limits.workspace_bytes, TMP_BYTES),
+        "fsize": max(spec.limits.workspace_bytes, TMP_BYTES),
         "memlock": LOCKED_BYTES,
         "msgqueue": MSGQUEUE_BYTES,
         "nice": 0,
         "nofile": OPEN_FILES,
         "rtprio": 0,
     }
+    if is_gvisor(spec.template.runtime):
+        values["nproc"] = spec.limits.pids
     return [{"Name": name, "Soft": value, "Hard": value} for name, value in values.items()]
