@@ -43,7 +43,7 @@ class MemorySessionStore:
         self, matching: Sequence[SessionRecord], query: SessionQuery
     ) -> Sequence[SessionRecord]:
         last = self._records.get(query.after or "")
-        if last is None:
+        if last is None or query.tenant not in (None, last.tenant):
             return []
         older = [record for record in matching if _age_key(record) < _age_key(last)]
         return older[: query.limit]

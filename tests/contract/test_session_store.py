@@ -77,6 +77,14 @@ async def test_a_page_holds_one_tenants_sessions(store, clock):
     assert [record.id for record in page] == ["sess_b"]
 
 
+async def test_another_tenants_session_is_no_cursor(store, clock):
+    """A page after it would tell that it exists, and when it was opened."""
+    await store.create(session_record(clock, "sess_mine"))
+    clock.advance(1)
+    await store.create(session_record(clock, "sess_theirs", tenant="second"))
+    assert await store.list(SessionQuery("first", after="sess_theirs")) == []
+
+
 async def test_due_are_the_live_past_expiry_and_the_ended_past_retention(store, clock):
     now = clock.now()
     long_ago = now - timedelta(seconds=100)

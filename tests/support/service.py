@@ -80,6 +80,17 @@ class ServiceProcess:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(STOP_DEADLINE_S)
 
+    def command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        """Run one command of the operator's, with the service's settings."""
+        return subprocess.run(
+            [sys.executable, "-m", "sandbox_service", *arguments],
+            env={**self._environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=START_DEADLINE_S,
+            check=False,
+        )
+
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         """An HTTP client for it; `key` None means the first tenant's."""
         headers = {"Authorization": f"Bearer {key or self.key}"}
