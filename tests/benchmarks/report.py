@@ -49,8 +49,7 @@ def markdown(run: Run) -> str:
     parts = [
         f"Made by `{run.command}` in {run.seconds:.0f} s.",
         table(run.results, OURS),
-        "Instead of it, in the same run:",
-        table(run.results, PEERS),
+        *_peers(run),
         *_gvisor(run),
         *_notes(run),
         f"### Machine\n\n{facts}",
@@ -130,10 +129,16 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _peers(run: Run) -> list[str]:
+    measured = any(figure.name in run.results.series for figure in PEERS)
+    return ["Instead of it, in the same run:", table(run.results, PEERS)] if measured else []
+
+
 def _gvisor(run: Run) -> list[str]:
     if "runsc" not in run.machine.runtimes:
         return ["gVisor: the engine has no runtime `runsc`; its table was not measured."]
-    return ["On gVisor:", table(run.results, gvisor_figures())]
+    measured = any(figure.name in run.results.series for figure in gvisor_figures())
+    return ["On gVisor:", table(run.results, gvisor_figures())] if measured else []
 
 
 def _notes(run: Run) -> list[str]:
