@@ -55,23 +55,32 @@ class Changes:
 
 
 def walk(root: bytes, below: bytes = b"") -> Iterator[Entry]:
-    """Every regular file and directory below `root`/`below`; never follows a symbolic link."""
+    """Every regular file and directory below `root`/`below`, however deep; never follows a symbolic link."""
+    open_directories = [_entries_of(root, below)]
+    while open_directories:
+        entry = next(open_directories[-1], None)
+        if entry is None:
+            open_directories.pop()
+            continue
+        yield entry
+        if entry.is_directory:
+            open_directories.append(_entries_of(root, entry.name))
+
+
+def _entries_of(root: bytes, below: bytes) -> Iterator[Entry]:
     try:
         with os.scandir(os.path.join(root, below)) as listing:
             found = sorted(listing, key=lambda item: item.name)
     except OSError:
         return
     for item in found:
-        name = os.path.join(below, item.name)
         try:
             status = item.stat(follow_symlinks=False)
         except OSError:
             continue
-        if stat.S_ISDIR(status.st_mode):
-            yield Entry(name, status)
-            yield from walk(root, name)
-        elif stat.S_ISREG(status.st_mode) and not is_hidden(item.name):
-            yield Entry(name, status)
+        is_file = stat.S_ISREG(status.st_mode) and not is_hidden(item.name)
+        if is_file or stat.S_ISDIR(status.st_mode):
+            yield Entry(os.path.join(below, item.name), status)
 
 
 def _mark(status: os.stat_result) -> _Mark:

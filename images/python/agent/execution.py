@@ -47,7 +47,7 @@ class Execution:
 
     def add_message(self, channel: bytes, message: Message) -> None:
         """Pass the message on if the budget allows it; count it otherwise."""
-        cost = message.size + MESSAGE_OVERHEAD_BYTES
+        cost = message.line_size + MESSAGE_OVERHEAD_BYTES
         can_wait = message.msg_type in _CAN_WAIT
         if cost <= self._budget and not self._is_spent:
             self._budget -= cost

@@ -25,6 +25,11 @@ class Message:
     content: bytes
     size: int
 
+    @property
+    def line_size(self) -> int:
+        """What the message takes on the line: small ones are mostly headers."""
+        return self.size + len(self.header) + len(self.parent_header)
+
     def to_json(self, channel: bytes) -> bytes:
         """The parts as members of a JSON object, on one line, without its opening brace."""
         line = b'"kind":"message","channel":"%b","header":%b,"parent_header":%b,"metadata":%b,' % (
