@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -88,7 +88,9 @@ class Oversight:
         self.quotas.spend_cpu(record.tenant, duration_s * limits.cpus)
         self.audit.record(
             "execution.finished",
-            **asdict(caller),
+            tenant=record.tenant,
+            key_id=caller.key_id,
+            address=caller.address,
             session_id=record.session_id,
             execution_id=record.id,
             status=record.status.value,

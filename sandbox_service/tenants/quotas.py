@@ -132,14 +132,14 @@ class MemoryQuotas:
         self._today(tenant).cpu_seconds += seconds
 
     def _today(self, tenant: str) -> _Use:
-        use, today = self._uses[tenant], self._clock.now().astimezone(UTC).date()
+        use, today = self._uses[tenant], self._clock.now().date()
         if use.cpu_day != today:
             use.cpu_day, use.cpu_seconds = today, 0.0
         return use
 
 
 def _until_midnight_s(now: datetime) -> float:
-    tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
+    tomorrow = now.date() + timedelta(days=1)
     return (datetime.combine(tomorrow, time(), UTC) - now).total_seconds()
 
 

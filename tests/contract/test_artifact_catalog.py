@@ -11,6 +11,7 @@ from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import ArtifactCatalog
 from sandbox_service.domain.values import ArtifactRecord
 from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.link_marks import DirectoryLinkMarks
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Make = Callable[[], ArtifactCatalog]
@@ -128,3 +129,26 @@ async def test_adding_leaves_one_file(make: Make, root: Path) -> None:
     await make().add(record)
     await make().add(record)
     assert names_in(root) == [f"{record.id}.json"]
+
+
+async def test_deleting_tells_whether_it_was_there(make: Make) -> None:
+    """So that of two who delete at once, one gives the room back."""
+    record = artifact()
+    await make().add(record)
+    assert [await make().delete(record.id), await make().delete(record.id)] == [True, False]
+
+
+async def test_sizes_are_the_sums_by_tenant(make: Make) -> None:
+    for tenant in ("acme", "acme", "other"):
+        await make().add(artifact().model_copy(update={"tenant": tenant}))
+    assert dict(await make().sizes()) == {"acme": 6, "other": 3}
+    assert dict(await DirectoryArtifactCatalog(Path("/nowhere")).sizes()) == {}
+
+
+async def test_with_a_record_the_mark_of_its_links_goes(make: Make, root: Path) -> None:
+    record = artifact()
+    await make().add(record)
+    DirectoryLinkMarks(root).renew(record.id)
+    assert len(names_in(root)) == 2
+    await make().delete(record.id)
+    assert names_in(root) == []

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from sandbox_service.domain.errors import PermissionDenied, Unavailable
+from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import KEY_BYTES, Links, load_or_make_key
 from tests.support.fakes import SteppedClock
 
@@ -91,3 +92,25 @@ def test_a_file_that_holds_no_key_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"short")
     with pytest.raises(Unavailable):
         load_or_make_key(path)
+
+
+def test_a_revoked_link_holds_for_no_process_and_newer_ones_do(tmp_path: Path) -> None:
+    """Of the same artifact only, and a second revocation takes the newer ones too."""
+    clock = SteppedClock()
+    ours, theirs = (Links(KEY, clock, DirectoryLinkMarks(tmp_path)) for _ in range(2))
+    other = ours.sign("art_2", clock.now() + timedelta(seconds=60))
+    for _ in range(2):
+        query = signed(ours, clock)
+        theirs.verify("art_1", **query)
+        ours.revoke("art_1")
+        with pytest.raises(PermissionDenied) as refusal:
+            theirs.verify("art_1", **query)
+        assert refusal.value.code == "invalid_link"
+    theirs.verify("art_2", **{name: v[0] for name, v in parse_qs(other).items()})
+
+
+def test_a_link_to_what_is_no_artifact_is_invalid(tmp_path: Path) -> None:
+    links = Links(KEY, SteppedClock(), DirectoryLinkMarks(tmp_path))
+    for name in ("../../etc/passwd", "", "\x00", "a" * 500):
+        with pytest.raises(PermissionDenied):
+            links.verify(name, "99999999999", "0" * 64)
