@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sandbox_service import __version__
 from sandbox_service.app import serve
 from sandbox_service.commands.audit import add_audit
+from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
 from sandbox_service.commands.quotas import add_quotas
 from sandbox_service.domain.errors import ServiceError
@@ -34,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     serving.add_argument("--host", help="address to listen on (SANDBOX_HOST, default 127.0.0.1)")
     serving.add_argument("--port", type=int, help="port to listen on (SANDBOX_PORT, default 8000)")
     serving.set_defaults(run=_serve)
-    for add in (add_keys, add_quotas, add_audit):
+    for add in (add_keys, add_quotas, add_audit, add_doctor):
         add(commands)
     return parser
 

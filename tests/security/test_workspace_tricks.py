@@ -66,8 +66,9 @@ async def test_only_regular_files_are_listed(trapped, inside: Prisoner) -> None:
 
 async def test_only_regular_files_are_in_the_archive(trapped, inside: Prisoner) -> None:
     """Nothing that a tar reader would follow on the caller's side."""
-    archive = tarfile.open(fileobj=io.BytesIO((await inside.archive()).content))
-    members = [member for member in archive if member.name.startswith("traps")]
+    content = io.BytesIO((await inside.archive()).content)
+    with tarfile.open(fileobj=content) as archive:
+        members = [member for member in archive if member.name.startswith("traps")]
     assert {member.name for member in members if member.isfile()} == SEEN
     assert all(member.isfile() or member.isdir() for member in members)
 

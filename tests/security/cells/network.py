@@ -1,4 +1,5 @@
 """A cell: what answers or is routed to, by address family and by name."""
+# ruff: noqa: F821  (the ports are written before it)
 
 import errno
 import json
