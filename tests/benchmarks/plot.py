@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from tests.benchmarks.samples import Results
 
-OURS_COLOUR, PEER_COLOUR, TEXT_COLOUR = "#2563a8", "#b4b9c1", "#333333"
+OURS_COLOUR, PEER_COLOUR, TEXT_COLOUR = "#2563a8", "#8b929c", "#333333"
 PANELS = {
     "Time to first chart": (
         ("ttfc_hit", "this service, warm pool"),
@@ -30,7 +30,7 @@ OURS = frozenset({"ttfc_hit", "ttfc_cold", "print_rest"})
 
 
 def draw(results: Results, path: Path) -> None:
-    """Bars to the median, a line to the 99th percentile, on a logarithmic scale."""
+    """A dot at the median, a line to the 99th percentile, on a logarithmic scale."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 3.2), layout="constrained")
     for panel, (title, bars) in zip(axes, PANELS.items(), strict=True):
         measured = [(name, label) for name, label in bars if results.has(name)]
@@ -44,15 +44,17 @@ def _draw_panel(axes: Any, title: str, bars: list[tuple[str, str]], results: Res
         series = results[name]
         median, worst = series.p50, series.percentile(99)
         colour = OURS_COLOUR if name in OURS else PEER_COLOUR
-        axes.barh(place, median, color=colour, height=0.62)
-        axes.plot([median, worst], [place, place], color=TEXT_COLOUR, linewidth=1)
+        axes.plot([median, worst], [place, place], color=colour, linewidth=3)
+        axes.plot(median, place, "o", color=colour, markersize=10)
         label = f"  {median:.0f} ms" if median >= 10 else f"  {median:.1f} ms"
         axes.text(worst, place, label, va="center", color=TEXT_COLOUR, fontsize=9)
     axes.set_yticks(range(len(bars)), [label for _, label in bars], fontsize=9)
     axes.invert_yaxis()
+    axes.grid(axis="x", color="#e6e6e6")
+    axes.margins(y=0.12)
     axes.set_xscale("log")
     axes.margins(x=0.18)
     axes.set_title(title, loc="left", fontsize=11, color=TEXT_COLOUR)
-    axes.set_xlabel("milliseconds (log); bar: median, line: to p99", fontsize=8)
+    axes.set_xlabel("milliseconds (log); dot: median, line: to p99", fontsize=8)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
