@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import zmq
 
@@ -9,6 +10,7 @@ from agent import wire
 
 _BATCH = 200
 _PARTS = 4
+_MESSAGES_AHEAD = 50
 
 
 class Channel:
@@ -64,20 +66,27 @@ def _receive(socket: "zmq.Socket[bytes]") -> wire.Message | None:
     return wire.parse(*parts[1 : 1 + _PARTS]) if len(parts) > _PARTS else None
 
 
-class KernelChannels:
-    """The line to one kernel. `welcomed` is done when its publications reach us."""
+class Receiver(Protocol):
+    """Whom a kernel's messages are for."""
 
-    def __init__(
-        self,
-        directory: str,
-        on_iopub: Callable[[wire.Message], None],
-        on_shell: Callable[[wire.Message], None],
-    ) -> None:
+    def on_iopub(self, message: wire.Message) -> None: ...
+
+    def on_shell(self, message: wire.Message) -> None: ...
+
+
+class KernelChannels:
+    """The line to one kernel. `welcomed` is done when its publications reach us.
+
+    Another `receiver` can be set at any time; a second line would not do: the kernel may miss its
+    subscription, and an idle kernel publishes nothing that would show the difference.
+    """
+
+    def __init__(self, directory: str, receiver: Receiver) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self._on_iopub = on_iopub
+        self.receiver = receiver
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._iopub = Channel(self._subscribe(f"ipc://{directory}/k-iopub"), self._published)
-        self._shell = Channel(self._dial(f"ipc://{directory}/k-shell"), on_shell)
+        self._shell = Channel(self._dial(f"ipc://{directory}/k-shell"), self._replied)
 
     def request(self, msg_type: str, msg_id: str, content: dict[str, object]) -> None:
         self._shell.send(wire.request(msg_type, msg_id, content))
@@ -98,11 +107,14 @@ class KernelChannels:
         if not self.welcomed.done():
             self.welcomed.set_result(None)
         if message.parent_id:
-            self._on_iopub(message)
+            self.receiver.on_iopub(message)
+
+    def _replied(self, message: wire.Message) -> None:
+        self.receiver.on_shell(message)
 
     def _subscribe(self, address: str) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.SUB)
-        socket.rcvhwm = 0
+        socket.rcvhwm = _MESSAGES_AHEAD
         socket.subscribe(b"")
         socket.connect(address)
         return socket

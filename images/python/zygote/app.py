@@ -22,8 +22,11 @@ from IPython.core.application import BaseIPythonApplication  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from zmq.eventloop.zmqstream import ZMQStream  # noqa: E402
 
+from zygote.history import ForgottenOutputs  # noqa: E402
 from zygote.kernel import InterruptibleKernel  # noqa: E402
 from zygote.streams import KernelIOPubThread, KernelOutStream  # noqa: E402
+
+_MESSAGES_AHEAD = 50
 
 
 def kernel_config() -> Config:
@@ -52,6 +55,7 @@ class ForkedKernelApp(IPKernelApp):
             user_ns={},
             compiler_class=XCachingCompiler,
         )
+        shell.history_manager.outputs = ForgottenOutputs()
         shell.configurables.append(self)  # type: ignore[arg-type]
         self.init_gui_pylab()
         self.init_extensions()
@@ -77,7 +81,9 @@ class ForkedKernelApp(IPKernelApp):
         self.stdin_socket = self._router(context, "stdin")
         self.iopub_socket = context.socket(zmq.XPUB)
         self.iopub_socket.linger = 1000
-        self.iopub_socket.sndhwm = 0
+        # Nothing is dropped: when the agent is behind by so many messages, whoever writes waits.
+        self.iopub_socket.sndhwm = _MESSAGES_AHEAD
+        self.iopub_socket.xpub_nodrop = True
         self.iopub_socket.bind(f"ipc://{self.ip}-iopub")
         self.configure_tornado_logger()
         self.iopub_thread = KernelIOPubThread(self.iopub_socket, self.session, f"{self.ip}-pipe")

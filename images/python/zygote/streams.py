@@ -9,16 +9,20 @@ from ipykernel.iostream import IOPubThread, OutStream
 from zmq.eventloop.zmqstream import ZMQStream
 
 _READ_BYTES = 65536
+_HELD_CHARS = 1 << 20
+_PIECE_CHARS = 16 << 20
 
 
 class KernelOutStream(OutStream):
     """Flushes within 10 ms, and reads the redirected descriptor in large pieces.
 
     The pieces are decoded incrementally, so that a character cut in two by a read stays whole, and
-    are not copied to the container's log.
+    are not copied to the container's log. Whoever writes faster than it is sent waits: text without
+    end is then an endless cell, and not one that dies of its own output.
     """
 
     flush_interval = 0.01
+    _held_chars = 0
 
     def fileno(self) -> int:
         """The watched descriptor, so that `subprocess.run(..., stdout=sys.stdout)` is seen."""
@@ -28,6 +32,16 @@ class KernelOutStream(OutStream):
         """Send what was written; with nothing written there is no need to wake the thread."""
         if self._buffers:
             super().flush()
+
+    def write(self, string: str) -> int:
+        """Take the text, a huge one in pieces; wait for it to be sent when much is held already."""
+        for start in range(0, len(string), _PIECE_CHARS):
+            super().write(string[start : start + _PIECE_CHARS])
+            self._held_chars += min(len(string) - start, _PIECE_CHARS)
+            if self._held_chars > _HELD_CHARS:
+                self._held_chars = 0
+                self.flush()
+        return len(string)
 
     def _watch_pipe_fd(self) -> None:
         decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
