@@ -244,5 +244,6 @@ def _server_config(settings: Settings, services: Services) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )

@@ -1,9 +1,10 @@
 """The command line: `sandbox-service serve` and what an operator needs beside it."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
+
+import uvloop
 
 from sandbox_service import __version__
 from sandbox_service.app import serve
@@ -43,5 +44,5 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     given = {"host": options.host, "port": options.port}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    asyncio.run(serve(settings))
+    uvloop.run(serve(settings))
     return 0

@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
 HEALTH_WAIT_S = 2.0
+SETTLE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ class WarmPool:
     async def _step(self) -> None:
         missing = self._target() - len(self._ready)
         if missing > 0:
+            await self._let_claimers_go_first()
             await self._add_one()
         elif missing < 0:
             warm = self._ready.popleft()
@@ -126,6 +128,14 @@ class WarmPool:
             await self._discard(warm)
         else:
             await self._wait_for_change()
+
+    async def _let_claimers_go_first(self) -> None:
+        """A start takes a whole CPU: while something is ready, not beside a claimer's first cell."""
+        while self._ready and self._claims:
+            pause_s = self._claims[-1] + SETTLE_S - self._clock.monotonic()
+            if pause_s <= 0:
+                return
+            await self._clock.sleep(pause_s)
 
     def _target(self) -> int:
         horizon = self._clock.monotonic() - self._size.window_s

@@ -13,6 +13,7 @@ from agent import processes
 from agent.channels import KernelChannels
 from agent.execution import Execution
 from agent.executions import Executions
+from agent.rehearsal import Rehearsal
 from agent.settings import Settings
 from agent.zygote_line import Exit, ForkFailed, ZygoteLine
 
@@ -133,10 +134,12 @@ class KernelHouse:
         os.makedirs(directory, mode=0o700)
         async with asyncio.timeout(_START_TIMEOUT_S):
             pid = await self._zygote.fork(directory)
-            channels = KernelChannels(directory, self.executions.on_iopub, self.executions.on_shell)
+            channels = KernelChannels(directory, self.executions)
             kernel = self._newest = Kernel(pid, channels)
             try:
                 await self._until_welcomed(kernel)
+                if self._settings.is_rehearsed and self.incarnation == 1:
+                    await Rehearsal(channels).run(kernel.exit)
             except BaseException:
                 channels.close()
                 raise

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`listen` is `unix:///path` or `tcp://host:port`; `token` is required with tcp."""
+    """`listen` is `unix:///path` or `tcp://host:port`; `token` is required with tcp.
+
+    `is_rehearsed`: the first kernel runs a throw-away cell before it is called idle.
+    """
 
     listen: str
     token: str
@@ -16,6 +19,7 @@ class Settings:
     run_dir: str
     kernel_python: str
     zygote: str
+    is_rehearsed: bool
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -34,4 +38,5 @@ class Settings:
             run_dir=environment.get("SANDBOX_AGENT_RUN_DIR") or tempfile.mkdtemp(prefix="agent-"),
             kernel_python=environment.get("SANDBOX_AGENT_KERNEL_PYTHON", "/opt/kernel/bin/python"),
             zygote=os.path.join(os.path.dirname(here), "zygote"),
+            is_rehearsed=environment.get("SANDBOX_AGENT_REHEARSE") == "1",
         )

@@ -65,7 +65,7 @@ def container_spec(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
         "Hostname": "sandbox",
         "WorkingDir": WORKSPACE,
         "NetworkDisabled": True,
-        "Env": _environment(spec.limits),
+        "Env": _environment(spec),
         "Labels": _labels(spec, placement),
         "Healthcheck": {"Test": ["NONE"]},
         "AttachStdin": False,
@@ -183,12 +183,14 @@ def _labels(spec: SandboxSpec, placement: Placement) -> dict[str, str]:
     }
 
 
-def _environment(limits: Limits) -> list[str]:
-    threads = ceil(limits.cpus)
+def _environment(spec: SandboxSpec) -> list[str]:
+    threads = ceil(spec.limits.cpus)
     return [
         f"HOME={HOME}",
         f"OMP_NUM_THREADS={threads}",
         f"OPENBLAS_NUM_THREADS={threads}",
+        # Worth its time where nobody waits for the start.
+        f"SANDBOX_AGENT_REHEARSE={int(spec.is_background)}",
     ]
 
 
