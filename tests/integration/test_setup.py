@@ -87,3 +87,10 @@ def test_without_a_recent_python_there_is_one_sentence(tmp_path: Path) -> None:
     done = run_setup("ensure_python.sh", PYTHON="", PATH=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith("error: Python 3.11 or newer is needed")
+
+
+@pytest.mark.usefixtures("gvisor")
+def test_a_runtime_that_is_set_up_is_left_alone() -> None:
+    """Nothing is installed, no configuration written, the engine not told to read it again."""
+    done = run_setup("ensure_runsc.py")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
