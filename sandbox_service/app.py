@@ -33,8 +33,10 @@ from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import PoolSize, WarmPool
 from sandbox_service.sessions.provisioning import Provisioner
 from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import RunTools
 from sandbox_service.sessions.service import SessionService, SessionTerms
+from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
 from sandbox_service.settings import Settings, require_loopback
 from sandbox_service.store.memory import MemorySessionStore
@@ -102,11 +104,14 @@ class _Rooms:
         self._ender = SessionEnder(
             self._records, backend, self._live, self._metrics, self._oversight
         )
-        self._executions = self._make_executions()
         self._provisioner = Provisioner(
             backend, settings.start_timeout_s, settings.start_concurrency
         )
         self.pools = self._make_pools()
+        self._source = SandboxSource(
+            self._records, self._provisioner, self.pools, settings.all_templates
+        )
+        self._executions = self._make_executions()
         self._sessions = self._make_sessions()
         self.sweeper = self._make_sweeper()
 
@@ -137,7 +142,14 @@ class _Rooms:
         )
         bounds = ExecutionBounds(self._settings.max_code_bytes, self._settings.queue_length)
         return ExecutionService(
-            self._live, tools, self._ender, self._history, bounds, self._metrics, self._oversight
+            self._live,
+            tools,
+            self._ender,
+            Reviver(self._records, self._backend, self._source, self._ender),
+            self._history,
+            bounds,
+            self._metrics,
+            self._oversight,
         )
 
     def _make_pools(self) -> dict[str, WarmPool]:
@@ -164,8 +176,7 @@ class _Rooms:
         return SessionService(
             self._records,
             self._live,
-            self._provisioner,
-            self.pools,
+            self._source,
             self._ender,
             self._executions,
             settings.all_templates,

@@ -30,6 +30,7 @@ from sandbox_service.sessions.live import LiveSession, QueuedExecution
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.records import SessionRecords, gone
+from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import Run, RunTools
 from sandbox_service.sessions.terms import check_range
 
@@ -52,6 +53,7 @@ class ExecutionService:
         live: dict[str, LiveSession],
         tools: RunTools,
         ender: SessionEnder,
+        reviver: Reviver,
         history: ExecutionHistory,
         bounds: ExecutionBounds,
         metrics: Metrics,
@@ -61,6 +63,7 @@ class ExecutionService:
         self._oversight = oversight
         self._tools = tools
         self._ender = ender
+        self._reviver = reviver
         self._history = history
         self._bounds = bounds
         self._metrics = metrics
@@ -156,8 +159,8 @@ class ExecutionService:
             try:
                 await self._run(live, item)
             except ServiceError as error:
-                await self._lose(live, item, error)
-                return
+                if not await self._recover(live, item, error):
+                    return
             finally:
                 self._metrics.executions_queued.dec()
             live.current = None
@@ -182,6 +185,19 @@ class ExecutionService:
         if record.duration_s is not None:
             self._metrics.execution_seconds.observe(record.duration_s)
         self._metrics.artifact_bytes.inc(sum(artifact.size for artifact in record.artifacts))
+
+    async def _recover(self, live: LiveSession, item: QueuedExecution, error: ServiceError) -> bool:
+        """Go on with a new sandbox if memory took the old one; end the session otherwise."""
+        try:
+            session = await self._reviver.revive(live)
+        except ServiceError as failure:
+            session, error = None, failure
+        if session is None:
+            await self._lose(live, item, error)
+            return False
+        item.journal.finish(_out_of_memory(item.journal.record, session))
+        self._count(item.journal.record)
+        return True
 
     async def _lose(self, live: LiveSession, item: QueuedExecution, error: ServiceError) -> None:
         """The sandbox cannot be used further: end this execution with the reason, then the session."""
@@ -216,4 +232,22 @@ def _queued(session: SessionRecord, code: str, tools: RunTools) -> ExecutionReco
         code=code,
         kernel=KernelStamp(epoch=session.epoch, state="kept"),
         session_expires_at=session.expires_at,
+    )
+
+
+def _out_of_memory(record: ExecutionRecord, session: SessionRecord) -> ExecutionRecord:
+    """The result of an execution whose whole sandbox went for want of memory."""
+    ended_at = session.last_active_at
+    notice = (
+        "The sandbox was killed because the memory limit was reached and a fresh one was started; "
+        "variables and the files in /mnt/data are gone."
+    )
+    return record.model_copy(
+        update={
+            "status": ExecutionStatus.OUT_OF_MEMORY,
+            "notices": [*record.notices, notice],
+            "duration_s": (ended_at - (record.started_at or ended_at)).total_seconds(),
+            "kernel": KernelStamp(epoch=session.epoch, state="reset"),
+            "session_expires_at": session.expires_at,
+        }
     )

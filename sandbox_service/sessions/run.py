@@ -66,7 +66,10 @@ class Run:
     async def __call__(self) -> None:
         await self._start()
         started = self._tools.clock.monotonic()
-        end = await self._run_to_end()
+        try:
+            end = await self._run_to_end()
+        finally:
+            self._journal.record = self._with_outputs()
         duration_s = self._tools.clock.monotonic() - started
         status = await self._judge(end)
         if self._reducer.truncated:
@@ -220,16 +223,22 @@ class Run:
         session = await self._tools.records.after_kernel_seen(self._live, end.incarnation)
         self._journal.finish(self._final(status, duration_s, session))
 
+    def _with_outputs(self) -> ExecutionRecord:
+        return self._journal.record.model_copy(
+            update={
+                "execution_count": self._reducer.execution_count,
+                "outputs": self._reducer.outputs,
+                "truncated": self._reducer.truncated,
+            }
+        )
+
     def _final(
         self, status: ExecutionStatus, duration_s: float, session: SessionRecord
     ) -> ExecutionRecord:
         return self._journal.record.model_copy(
             update={
                 "status": status,
-                "execution_count": self._reducer.execution_count,
-                "outputs": self._reducer.outputs,
                 "artifacts": self._artifacts,
-                "truncated": self._reducer.truncated,
                 "notices": self._notices,
                 "duration_s": duration_s,
                 "kernel": self._stamp(session.epoch),

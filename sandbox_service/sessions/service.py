@@ -13,7 +13,6 @@ from sandbox_service.domain.ports import SessionQuery, WorkspaceFiles
 from sandbox_service.domain.requests import OpenSession, UpdateSession
 from sandbox_service.domain.values import (
     SandboxRef,
-    SandboxSpec,
     SessionRecord,
     SessionStatus,
     Template,
@@ -23,9 +22,9 @@ from sandbox_service.sessions.executions import ExecutionService
 from sandbox_service.sessions.live import LiveSession
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
-from sandbox_service.sessions.pool import WarmPool
-from sandbox_service.sessions.provisioning import Provisioned, Provisioner
+from sandbox_service.sessions.provisioning import Provisioned
 from sandbox_service.sessions.records import Change, SessionRecords, gone
+from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.terms import check_range, resolve_limits, touched
 
 logger = logging.getLogger(__name__)
@@ -52,8 +51,7 @@ class SessionService:
         self,
         records: SessionRecords,
         live: dict[str, LiveSession],
-        provisioner: Provisioner,
-        pools: dict[str, WarmPool],
+        source: SandboxSource,
         ender: SessionEnder,
         executions: ExecutionService,
         templates: dict[str, Template],
@@ -64,8 +62,7 @@ class SessionService:
         self._records = records
         self._oversight = oversight
         self._live = live
-        self._provisioner = provisioner
-        self._pools = pools
+        self._source = source
         self._ender = ender
         self._executions = executions
         self._templates = templates
@@ -83,26 +80,26 @@ class SessionService:
         record = self._new_record(tenant, request, template)
         self._require_room()
         # A task of its own: a caller that leaves must not leave a half-open session behind.
-        task = asyncio.create_task(self._open(record, template))
+        task = asyncio.create_task(self._open(record))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
         return await asyncio.shield(task)
 
-    async def _open(self, record: SessionRecord, template: Template) -> SessionRecord:
+    async def _open(self, record: SessionRecord) -> SessionRecord:
         await self._oversight.claim_session(record)
         try:
-            ready = await self._start(record, template)
+            ready = await self._start(record)
         except BaseException:
             self._oversight.release_session(record)
             raise
         self._oversight.session_opened(ready)
         return ready
 
-    async def _start(self, record: SessionRecord, template: Template) -> SessionRecord:
+    async def _start(self, record: SessionRecord) -> SessionRecord:
         started = self._records.clock.monotonic()
         await self._records.store.create(record)
         try:
-            provisioned = await self._provision(record, template)
+            provisioned = await self._source.provide(record)
         except BaseException:
             await self._records.store.delete(record.id)
             raise
@@ -111,24 +108,6 @@ class SessionService:
         elapsed_s = self._records.clock.monotonic() - started
         self._metrics.session_open_seconds.labels(provisioned.source).observe(elapsed_s)
         return ready
-
-    async def _provision(self, record: SessionRecord, template: Template) -> Provisioned:
-        pool = self._pools.get(template.name)
-        warm = await pool.claim(record.limits) if pool is not None else None
-        return warm or await self._start_cold(record, template)
-
-    async def _start_cold(self, record: SessionRecord, template: Template) -> Provisioned:
-        spec = SandboxSpec(
-            sandbox_id=new_id("box"),
-            template=template,
-            limits=record.limits,
-            labels={"session": record.id, "tenant": record.tenant},
-        )
-
-        async def checkpoint(ref: SandboxRef) -> None:
-            await self._records.change(record.id, lambda r: r.model_copy(update={"sandbox": ref}))
-
-        return await self._provisioner.start(spec, checkpoint)
 
     def _serve(self, record: SessionRecord, provisioned: Provisioned) -> None:
         live = LiveSession(record.id, record.tenant, provisioned.ref, provisioned.sandbox)

@@ -99,7 +99,7 @@ class Sweeper:
 
         Sandboxes have one round's grace: a start may be writing its record.
         """
-        expected = list(self._live.values())
+        expected = [(live, live.ref.sandbox_id) for live in self._live.values()]
         found = {ref.sandbox_id: ref for ref in await self._backend.find()}
         known = await self._known_sandboxes()
         await self._end_sessions_without_sandbox(expected, frozenset(found))
@@ -110,10 +110,10 @@ class Sweeper:
         self._suspects = orphans
 
     async def _end_sessions_without_sandbox(
-        self, expected: Sequence[LiveSession], found: frozenset[str]
+        self, expected: Sequence[tuple[LiveSession, str]], found: frozenset[str]
     ) -> None:
-        for live in expected:
-            if live.ref.sandbox_id not in found:
+        for live, sandbox_id in expected:
+            if sandbox_id not in found and live.ref.sandbox_id == sandbox_id:
                 logger.warning("sandbox_missing session=%s", live.session_id)
                 await self._ender.end(live.session_id, SessionStatus.LOST)
 

@@ -1,0 +1,45 @@
+"""Where a session's sandbox comes from: the template's warm pool, or a cold start."""
+
+from sandbox_service.domain.ids import new_id
+from sandbox_service.domain.values import SandboxRef, SandboxSpec, SessionRecord, Template
+from sandbox_service.sessions.pool import WarmPool
+from sandbox_service.sessions.provisioning import Provisioned, Provisioner
+from sandbox_service.sessions.records import SessionRecords
+
+
+class SandboxSource:
+    """Provides sandboxes for sessions whose record is written already."""
+
+    def __init__(
+        self,
+        records: SessionRecords,
+        provisioner: Provisioner,
+        pools: dict[str, WarmPool],
+        templates: dict[str, Template],
+    ) -> None:
+        self._records = records
+        self._provisioner = provisioner
+        self._pools = pools
+        self._templates = templates
+
+    async def provide(self, record: SessionRecord) -> Provisioned:
+        """A sandbox with the record's template and limits, up and connected.
+
+        Raises SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
+        """
+        pool = self._pools.get(record.template)
+        warm = await pool.claim(record.limits) if pool is not None else None
+        return warm or await self._start_cold(record)
+
+    async def _start_cold(self, record: SessionRecord) -> Provisioned:
+        spec = SandboxSpec(
+            sandbox_id=new_id("box"),
+            template=self._templates[record.template],
+            limits=record.limits,
+            labels={"session": record.id, "tenant": record.tenant},
+        )
+
+        async def checkpoint(ref: SandboxRef) -> None:
+            await self._records.change(record.id, lambda r: r.model_copy(update={"sandbox": ref}))
+
+        return await self._provisioner.start(spec, checkpoint)
