@@ -108,10 +108,11 @@ async def test_output_is_seen_line_by_line_while_the_cell_runs(
         "        time.sleep(0.01)\n"
     )
     body = {"code": code, "stream": True, "timeout_s": 60}
-    seen = 0
+    seen, text = 0, ""
     async with api.stream("POST", f"{session}/executions", json=body) as answer:
         async for event in events(answer):
-            if f"line {seen}" in str(event["data"].get("output", {}).get("text", "")):
+            text += event["data"].get("output", {}).get("text", "")
+            if f"line {seen}\n" in text:
                 await api.put(f"{session}/files/seen-{seen}", content=b"")
                 seen += 1
     assert seen == 5

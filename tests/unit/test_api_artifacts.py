@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from sandbox_service.api.errors import RangeNotSatisfiable
 from sandbox_service.api.ranges import ByteRange, cut, parse_range
 from sandbox_service.domain.values import ArtifactRecord
-from tests.unit.fakes.api_fakes import BOB_KEY, NOW, World, small_settings
+from tests.unit.fakes.api_fakes import BOB_KEY, World, small_settings
 
 CONTENT = bytes(range(256)) * 20
 SVG = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
@@ -29,7 +29,7 @@ class Desk:
         return f"/v1/artifacts/{self.record.id}"
 
     def link(self, ttl_s: float) -> str:
-        query = self.world.links.sign(self.record.id, NOW + timedelta(seconds=ttl_s))
+        query = self.world.links.sign(self.record.id, datetime.now(UTC) + timedelta(seconds=ttl_s))
         return f"{self.url}/content?{query}"
 
 
