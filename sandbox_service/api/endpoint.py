@@ -136,13 +136,27 @@ def _responses(endpoint: Endpoint, rule: Rule) -> dict[int | str, dict[str, Any]
 def _success(endpoint: Endpoint) -> dict[str, Any]:
     success: dict[str, Any] = {"description": "Done."}
     if isinstance(endpoint.answer, str):
-        success["content"] = {endpoint.answer: {"schema": {"type": "string", "format": "binary"}}}
+        success["content"] = {endpoint.answer: {"schema": _body_schema(endpoint.answer)}}
     elif endpoint.answer is not None:
         success["content"] = json_content(endpoint.answer)
     if endpoint.streams:
-        stream = {"text/event-stream": {"schema": {"type": "string"}}}
+        stream = {"text/event-stream": {"schema": _SSE_EVENT}}
         success["content"] = success.get("content", {}) | stream
     return success
+
+
+def _body_schema(media_type: str) -> dict[str, Any]:
+    if media_type.endswith("json"):
+        return {"type": "object"}
+    return {"type": "string", "format": "binary"}
+
+
+_SSE_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "Each event of the stream; `data` is JSON.",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["event", "data"],
+}
 
 
 def json_content(model: type[BaseModel]) -> dict[str, Any]:
