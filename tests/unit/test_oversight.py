@@ -24,6 +24,7 @@ from sandbox_service.sessions.oversight import Oversight, output_size
 from sandbox_service.sessions.provisioning import Provisioner
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.service import SessionService, SessionTerms
+from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.store.memory import MemorySessionStore
 from sandbox_service.tenants.quotas import MemoryQuotas, SharedRoom
 from sandbox_service.tenants.records import TenantLimits
@@ -60,14 +61,15 @@ def desk_on(backend: InstantBackend, timeout_s: float = 5, sessions: int = 2) ->
     oversight = Oversight(clock, quotas, audit)
     records = SessionRecords(MemorySessionStore(), clock)
     ender = SessionEnder(records, backend, live, metrics, oversight)
+    templates = {"python": Template()}
+    source = SandboxSource(records, Provisioner(backend, timeout_s, 2), {}, templates)
     service = SessionService(
         records,
         live,
-        Provisioner(backend, timeout_s, 2),
-        {},
+        source,
         ender,
         NothingToRun(),  # type: ignore[arg-type]
-        {"python": Template()},
+        templates,
         TERMS,
         metrics,
         oversight,
