@@ -18,14 +18,15 @@ class InterruptLadder:
         self._grace_s = grace_s
         self._report = report
 
-    async def climb(self) -> None:
-        """Take every step, with the grace time after each."""
+    async def climb(self, before_kill: Callable[[], None]) -> None:
+        """Take every step, with the grace time after each; `before_kill` is called before the last."""
         self._report("Time limit reached: the kernel was interrupted.")
         await self._interrupt()
         self._report("The code went on after the interrupt and was interrupted again.")
         await self._interrupt()
         self._report("The code did not stop: the kernel was killed and a fresh one started.")
         stuck = await self._kernel.health()
+        before_kill()
         await self._kernel.restart(stuck.incarnation)
         await self._clock.sleep(self._grace_s)
 

@@ -10,13 +10,17 @@ from sandbox_service.sessions.journal import Journal
 
 @dataclass(slots=True)
 class QueuedExecution:
-    """An execution that was accepted; `timeout_s` runs from its start."""
+    """An execution that was accepted; `timeout_s` runs from its start.
+
+    `was_killed` says that we killed its kernel: at the deadline, or for a restart.
+    """
 
     journal: Journal
     timeout_s: float
     output_bytes: int
     is_cancelled: bool = False
     was_interrupted: bool = False
+    was_killed: bool = False
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
 """One execution on its way through the kernel, from its first line to its final record."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -28,10 +29,12 @@ from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notic
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import touched
 
+logger = logging.getLogger(__name__)
+
 MAX_OUTPUTS = 2000
 RESUME_ATTEMPTS = 3
 ABANDON_AFTER_S = 10.0
-OOM_WORD_WAIT_S = 0.5
+OOM_WORD_TRIES = 10
 OOM_WORD_STEP_S = 0.05
 
 
@@ -169,10 +172,13 @@ class Run:
             self._live.sandbox.kernel, tools.clock, tools.interrupt_grace_s, self._notices.append
         )
         try:
-            await ladder.climb()
+            await ladder.climb(self._note_kill)
         except ServiceError as error:
             self._notices.append(error.message)
         self._patience.reschedule(asyncio.get_running_loop().time() + ABANDON_AFTER_S)
+
+    def _note_kill(self) -> None:
+        self._item.was_killed = True
 
     async def _judge(self, end: ExecutionEnd) -> ExecutionStatus:
         engine_saw_oom = end.reason == "kernel_died" and await self._engine_saw_oom(end)
@@ -187,21 +193,33 @@ class Run:
         )
         if end.reason == "kernel_died":
             self._notices.append(death_notice(end, status))
+        elif status is not ExecutionStatus.OK:
+            await self._has_new_oom_kill()  # of a process that the code started, not of the kernel
         return status
 
     async def _engine_saw_oom(self, end: ExecutionEnd) -> bool:
         """Ask the engine; its word on memory can come a moment after the kernel's death."""
         if end.exit_signal != SIGKILL:
             return False
-        is_expected = not (self._passed_deadline or self._item.was_interrupted)
-        steps = int(OOM_WORD_WAIT_S / OOM_WORD_STEP_S) if is_expected else 1
-        for _ in range(steps):
-            report = await self._tools.backend.report(self._live.ref)
-            if report.oom_kills > self._live.oom_kills:
-                self._live.oom_kills = report.oom_kills
+        if self._item.was_killed:
+            await self._has_new_oom_kill()  # what it says is old news from now on
+            return False
+        for _ in range(OOM_WORD_TRIES):
+            if await self._has_new_oom_kill():
                 return True
             await self._tools.clock.sleep(OOM_WORD_STEP_S)
         return False
+
+    async def _has_new_oom_kill(self) -> bool:
+        """Whether the engine has counted one since it was asked last."""
+        try:
+            report = await self._tools.backend.report(self._live.ref)
+        except ServiceError as error:
+            logger.warning("engine_did_not_say session=%s %s", self._live.session_id, error.code)
+            return False
+        is_new = report.oom_kills > self._live.oom_kills
+        self._live.oom_kills = report.oom_kills
+        return is_new
 
     async def _collect_artifacts(self, end: ExecutionEnd) -> None:
         self._artifacts = []

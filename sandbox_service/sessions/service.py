@@ -204,6 +204,7 @@ class SessionService:
         live = await self._live_session(tenant, session_id)
         if live.current is not None:
             live.current.was_interrupted = True
+            live.current.was_killed = True
         health = await live.sandbox.kernel.health()
         incarnation = await live.sandbox.kernel.restart(health.incarnation)
         return await self._records.after_kernel_seen(live, incarnation)

@@ -193,7 +193,9 @@ async def test_text_of_any_script_passes_through(agent: AgentProcess) -> None:
     text = 'line\n"quoted" 漢字 😀\n'
     assert (await agent.run(f"print({text!r}, end='')")).text == text
     code = (
-        "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(\"漢字\" * 20000)'])"
+        "import subprocess, sys, time\n"
+        "subprocess.run([sys.executable, '-c', 'print(\"漢字\" * 20000)'])\n"
+        "time.sleep(0.5)  # the pipe of a child that has just ended may still hold its last words"
     )
     assert (await agent.run(code)).text == "漢字" * 20000 + "\n"
 
