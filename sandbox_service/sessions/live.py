@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from sandbox_service.domain.ports import Sandbox
-from sandbox_service.domain.values import ExecutionRecord, SandboxRef
+from sandbox_service.domain.values import SandboxRef
 from sandbox_service.sessions.journal import Journal
 
 
@@ -44,11 +44,6 @@ class LiveSession:
     @property
     def is_busy(self) -> bool:
         return self.current is not None or not self.queue.empty() or self.files_in_use > 0
-
-    @property
-    def pending(self) -> list[ExecutionRecord]:
-        waiting = [item.journal.record for item in list(self.queue._queue)]  # type: ignore[attr-defined]
-        return waiting if self.current is None else [self.current.journal.record, *waiting]
 
     @property
     def kernel_state(self) -> str:
