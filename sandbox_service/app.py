@@ -5,6 +5,7 @@ import contextlib
 import logging
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import uvicorn
 
 from sandbox_service.api.app import create_api
+from sandbox_service.api.drain import Drain
 from sandbox_service.api.services import Services
+from sandbox_service.api.streams import Pace
 from sandbox_service.backends.opening import open_backend
 from sandbox_service.domain.clock import SystemClock
+from sandbox_service.domain.errors import StoreUnavailable
 from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
@@ -26,84 +30,127 @@ from sandbox_service.files.strays import remove_strays
 from sandbox_service.posture import Posture
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
-from sandbox_service.sessions.history import ExecutionHistory
-from sandbox_service.sessions.live import LiveSession
+from sandbox_service.sessions.finishing import Finisher
+from sandbox_service.sessions.leader import Leader
+from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import PoolSize, WarmPool
 from sandbox_service.sessions.provisioning import Provisioner
+from sandbox_service.sessions.reaper import Reaper
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import RunTools
 from sandbox_service.sessions.service import SessionService, SessionTerms
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
+from sandbox_service.sessions.workers import Workers
 from sandbox_service.settings import Settings, require_loopback
-from sandbox_service.store.memory import MemorySessionStore
+from sandbox_service.state import State, open_state
 from sandbox_service.tenants.opening import Tenancy, open_keyring
 
-REAP_EVERY_S = 15.0
+logger = logging.getLogger(__name__)
+
+DRAIN_STEP_S = 0.05
 
 
-async def serve(settings: Settings) -> None:
-    """Serve HTTP until SIGINT or SIGTERM; then end every session and remove what was made."""
-    settings = _with_a_key(settings)
-    async with open_services(settings) as services:
-        server = _Server(_server_config(settings, services))
-        await server.serve()
+async def serve(settings: Settings, listener: socket.socket) -> None:
+    """Serve HTTP on `listener` until SIGINT or SIGTERM.
+
+    Then: not ready first, running cells get their time, streams end with a word on where to resume. The
+    sandboxes stay for the next process, or go, as `on_stop` says.
+    """
+    settings = with_a_key(settings)
+    async with open_rooms(settings) as rooms:
+        server = _Server(_server_config(settings, rooms.services), rooms)
+        await server.serve([listener])
         if not server.started:
             raise SystemExit(1)
 
 
 class _Server(uvicorn.Server):
-    """Stops serving on SIGINT or SIGTERM and leaves the process alive, so that the rooms are closed after it."""
+    """Stops in steps on SIGINT or SIGTERM and leaves the process alive, so that the rooms are closed after it."""
+
+    def __init__(self, config: uvicorn.Config, rooms: "Rooms") -> None:
+        super().__init__(config)
+        self._rooms = rooms
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print("ready", flush=True)  # for who started this process
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+            loop.add_signal_handler(number, self._on_signal)
         # Not taken off again: a second signal must not cut the closing of the rooms short.
         yield
+
+    def _on_signal(self) -> None:
+        """The first one begins the drain, a second one ends it."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._drain())
+        else:
+            self._rooms.drain.end()
+            self.should_exit = True
+
+    async def _drain(self) -> None:
+        try:
+            await self._rooms.drain_requests()
+        finally:
+            self.should_exit = True
 
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """Everything that the API stands on, running while the context is open.
 
-    Raises EngineUnavailable when the backend's engine does not answer.
+    Raises EngineUnavailable when the backend's engine does not answer, StoreUnavailable.
     """
+    async with open_rooms(settings) as rooms:
+        yield rooms.services
+
+
+@asynccontextmanager
+async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
+    """The rooms of one service process, running while the context is open."""
     async with AsyncExitStack() as stack:
         backend = await stack.enter_async_context(open_backend(settings))
-        rooms = _Rooms(settings, backend)
+        state = await stack.enter_async_context(open_state(settings))
+        rooms = Rooms(settings, backend, state)
         stack.enter_context(rooms.tenancy.audit.running())
         await rooms.load_stored_bytes()
-        await rooms.sweeper.reap_all_strays()
         await remove_strays(settings.data_dir / "artifacts")
-        stack.push_async_callback(rooms.drain)
+        await rooms.sweeper.begin()
+        stack.push_async_callback(rooms.aclose)
         await stack.enter_async_context(_running(rooms.sweeper.run()))
         for pool in rooms.pools.values():
             await stack.enter_async_context(_running(pool.run()))
-        yield rooms.services()
+        yield rooms
 
 
-class _Rooms:
+class Rooms:
     """The objects of one service process, each built once from the settings."""
 
-    def __init__(self, settings: Settings, backend: SandboxBackend) -> None:
+    def __init__(self, settings: Settings, backend: SandboxBackend, state: State) -> None:
         self._settings = settings
         self._backend = backend
         self._clock = SystemClock()
         self._metrics = Metrics()
-        self.tenancy = Tenancy.of(settings, self._clock, self._metrics.audit_dropped.inc)
-        self._oversight = self._make_oversight()
-        self._live: dict[str, LiveSession] = {}
-        self._history = ExecutionHistory(settings.history_length)
-        self._records = SessionRecords(MemorySessionStore(), self._clock)
-        self._artifacts = self._make_artifacts()
-        self._ender = SessionEnder(
-            self._records, backend, self._live, self._metrics, self._oversight
+        self.drain = Drain()
+        self._stores = state.stores
+        self.tenancy = Tenancy.of(
+            settings, self._clock, self._metrics.audit_dropped.inc
         )
+        self._oversight = self._make_oversight()
+        self._records = SessionRecords(self._stores.sessions, self._clock)
+        self._lines = SandboxLines(backend)
+        self._leader = Leader(self._stores.replicas)
+        self._artifacts = self._make_artifacts()
+        self._finisher = Finisher(self._stores.journals, self._metrics, self._oversight)
+        self._ender = self._make_ender()
         self._provisioner = Provisioner(
             backend, settings.start_timeout_s, settings.start_concurrency
         )
@@ -111,9 +158,10 @@ class _Rooms:
         self._source = SandboxSource(
             self._records, self._provisioner, self.pools, settings.all_templates
         )
-        self._executions = self._make_executions()
+        self._workers = self._make_workers()
         self._sessions = self._make_sessions()
         self.sweeper = self._make_sweeper()
+        self.services = self._make_services()
 
     def _make_artifacts(self) -> Artifacts:
         root = self._settings.data_dir / "artifacts"
@@ -130,26 +178,36 @@ class _Rooms:
         return Oversight(self._clock, self.tenancy.quotas, self.tenancy.audit, recorded)
 
     async def load_stored_bytes(self) -> None:
-        self.tenancy.quotas.load_stored(await self._artifacts.stored_bytes())
+        await self.tenancy.quotas.load_stored(self._artifacts.stored_bytes)
 
-    def _make_executions(self) -> ExecutionService:
+    def _make_ender(self) -> SessionEnder:
+        return SessionEnder(
+            self._records,
+            self._stores.work,
+            self._backend,
+            self._lines,
+            self._finisher,
+            self._metrics,
+            self._oversight,
+        )
+
+    def _make_workers(self) -> Workers:
         tools = RunTools(
+            self._stores,
             self._records,
             self._backend,
+            self._lines,
             self._artifacts,
             self._clock,
             self._settings.interrupt_grace_s,
         )
+        reviver = Reviver(self._records, self._backend, self._lines, self._source, self._ender)
+        return Workers(tools, reviver, self._ender, self._finisher, self._metrics)
+
+    def _make_executions(self) -> ExecutionService:
         bounds = ExecutionBounds(self._settings.max_code_bytes, self._settings.queue_length)
         return ExecutionService(
-            self._live,
-            tools,
-            self._ender,
-            Reviver(self._records, self._backend, self._source, self._ender),
-            self._history,
-            bounds,
-            self._metrics,
-            self._oversight,
+            self._stores, self._records, self._lines, self._workers, bounds, self._oversight
         )
 
     def _make_pools(self) -> dict[str, WarmPool]:
@@ -160,7 +218,14 @@ class _Rooms:
 
     def _make_pool(self, template: Template, size: PoolSize) -> WarmPool:
         return WarmPool(
-            template, size, self._provisioner, self._backend, self._clock, self._metrics
+            template,
+            size,
+            self._stores.pool,
+            self._leader,
+            self._provisioner,
+            self._backend,
+            self._clock,
+            self._metrics,
         )
 
     def _make_sessions(self) -> SessionService:
@@ -171,14 +236,14 @@ class _Rooms:
             idle_ttl_max_s=settings.idle_ttl_max_s,
             max_age_s=settings.max_age_s,
             max_age_max_s=settings.max_age_max_s,
-            max_sessions=settings.max_sessions,
         )
         return SessionService(
+            self._stores,
             self._records,
-            self._live,
+            self._lines,
             self._source,
             self._ender,
-            self._executions,
+            self._workers,
             settings.all_templates,
             terms,
             self._metrics,
@@ -186,39 +251,88 @@ class _Rooms:
         )
 
     def _make_sweeper(self) -> Sweeper:
+        settings = self._settings
         times = SweepTimes(
-            self._settings.sweep_interval_s, REAP_EVERY_S, self._settings.record_retention_s
+            settings.sweep_interval_s,
+            settings.reap_interval_s,
+            settings.record_retention_s,
+            settings.lease_ttl_s,
         )
         return Sweeper(
+            self._stores,
             self._records,
-            self._live,
+            self._lines,
+            self._workers,
             self._ender,
-            self._history,
-            self._backend,
-            self._artifacts,
-            list(self.pools.values()),
+            self._make_reaper(),
             times,
         )
 
-    async def drain(self) -> None:
-        await self._sessions.aclose()
-        for pool in self.pools.values():
-            await pool.drain()
+    def _make_reaper(self) -> Reaper:
+        return Reaper(
+            self._stores,
+            self._leader,
+            self._backend,
+            self._ender,
+            list(self.pools.values()),
+            self._artifacts,
+            self.tenancy.quotas,
+            self._metrics,
+        )
 
-    def services(self) -> Services:
-        posture = Posture(self._settings, self._backend, self._clock)
-        key = load_or_make_key(self._settings.data_dir / "link.key")
-        marks = DirectoryLinkMarks(self._settings.data_dir / "artifacts")
+    async def drain_requests(self) -> None:
+        """Not ready; then no new work; then a time for what runs; then callers are told to come back."""
+        self.drain.begin()
+        await self._clock.sleep(self._settings.drain_notice_s)
+        self._workers.close()
+        last = self._clock.monotonic() + self._settings.drain_s
+        while self._clock.monotonic() < last and (self._workers.is_busy or self.drain.has_waiting):
+            await self._clock.sleep(DRAIN_STEP_S)
+        self.drain.end()
+
+    async def aclose(self) -> None:
+        """Stop what this process does. The sandboxes stay for others, unless settings say otherwise."""
+        await self._sessions.aclose()
+        await self._workers.aclose()
+        try:
+            if self._settings.on_stop == "remove" and await self._is_alone():
+                await self._sessions.end_all()
+                for pool in self.pools.values():
+                    await pool.drain()
+            await self._leader.resign()
+            await self._stores.replicas.leave()
+        except StoreUnavailable as error:
+            logger.warning("store_away_at_stop reason=%s", error.message)
+        for pool in self.pools.values():
+            await pool.aclose()
+        await self._lines.aclose()
+
+    async def _is_alone(self) -> bool:
+        return await self._stores.replicas.alive() <= {self._stores.replicas.id}
+
+    def _make_services(self) -> Services:
+        settings = self._settings
+        posture = Posture(settings, self._backend, self._clock)
+        key = load_or_make_key(settings.data_dir / "link.key")
+        marks = DirectoryLinkMarks(settings.data_dir / "artifacts")
+        pace = Pace(
+            settings.keepalive_s,
+            settings.stall_timeout_s,
+            self.drain,
+            self._metrics.readers_dropped.inc,
+        )
         return Services(
-            settings=self._settings,
+            settings=settings,
             keys=self.tenancy.keys,
             sessions=self._sessions,
-            executions=self._executions,
+            executions=self._make_executions(),
             artifacts=self._artifacts,
             links=Links(key, self._clock, marks),
             registry=self._metrics.registry,
             posture=posture.report,
             readiness=posture.reasons_not_ready,
+            once=self._stores.once,
+            pace=pace,
             quotas=self.tenancy.quotas,
             audit=self.tenancy.audit,
         )
@@ -236,7 +350,7 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def _with_a_key(settings: Settings) -> Settings:
+def with_a_key(settings: Settings) -> Settings:
     """The settings, with a fresh key when there is none at all. Raises SettingsError off loopback."""
     if open_keyring(settings).has_valid_keys():
         return settings

@@ -1,19 +1,23 @@
 """The command line: `sandbox-service serve` and what an operator needs beside it."""
 
 import argparse
+import asyncio
+import socket
 import sys
 from collections.abc import Sequence
 
 import uvloop
 
 from sandbox_service import __version__
-from sandbox_service.app import serve
+from sandbox_service.app import serve, with_a_key
 from sandbox_service.commands.audit import add_audit
 from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
 from sandbox_service.commands.quotas import add_quotas
 from sandbox_service.domain.errors import ServiceError
+from sandbox_service.listening import listen
 from sandbox_service.settings import SettingsError, load_settings
+from sandbox_service.supervisor import supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,13 @@ def _parser() -> argparse.ArgumentParser:
     serving = commands.add_parser("serve", help="start the service")
     serving.add_argument("--host", help="address to listen on (SANDBOX_HOST, default 127.0.0.1)")
     serving.add_argument("--port", type=int, help="port to listen on (SANDBOX_PORT, default 8000)")
+    serving.add_argument(
+        "--workers", type=int, help="service processes behind the port, over SANDBOX_REDIS_URL"
+    )
+    serving.add_argument(
+        "--on-stop", choices=("keep", "remove"), help="what becomes of sandboxes (default keep)"
+    )
+    serving.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)
     serving.set_defaults(run=_serve)
     for add in (add_keys, add_quotas, add_audit, add_doctor):
         add(commands)
@@ -42,7 +53,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    given = {"host": options.host, "port": options.port}
+    given = {name: getattr(options, name) for name in ("host", "port", "workers", "on_stop")}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-    uvloop.run(serve(settings))
+    if options.worker_of is not None:
+        with socket.socket(fileno=options.worker_of) as listener:
+            uvloop.run(serve(settings, listener))
+    elif settings.workers > 1:
+        asyncio.run(supervise(with_a_key(settings)))
+    else:
+        with listen(settings) as listener:
+            uvloop.run(serve(settings, listener))
     return 0

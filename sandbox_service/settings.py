@@ -33,6 +33,12 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[tuple[str, str], ...], NoDecode] = ()
     backend: Literal["docker", "unsafe_local"] = "docker"
     docker_url: str | None = None
+    redis_url: str | None = Field(None, pattern=r"^(redis|rediss|unix)://")
+    workers: int = Field(1, ge=1, le=64)
+    on_stop: Literal["keep", "remove"] = "keep"
+    drain_s: float = Field(20, ge=0)
+    drain_notice_s: float = Field(0, ge=0)
+    lease_ttl_s: float = Field(6, ge=1)
     instance: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     data_dir: Path = Path()
     runtime_dir: Path = Path()
@@ -45,6 +51,7 @@ class Settings(BaseSettings):
     max_age_s: float = Field(86_400, ge=1)
     max_age_max_s: float = Field(7 * 86_400, ge=1)
     sweep_interval_s: float = Field(1.0, gt=0)
+    reap_interval_s: float = Field(15, gt=0)
     record_retention_s: float = Field(86_400, ge=0)
     start_timeout_s: float = Field(30, gt=0)
     start_concurrency: int = Field(4, ge=1)
@@ -70,6 +77,8 @@ class Settings(BaseSettings):
     history_length: int = Field(1000, ge=1)
     interrupt_grace_s: float = Field(2.0, gt=0)
     keepalive_s: float = Field(10.0, gt=0)
+    stall_timeout_s: float = Field(60, gt=0)
+    idempotency_retention_s: float = Field(86_400, ge=0)
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -151,6 +160,8 @@ def _refuse_unknown_names() -> None:
 def _check(settings: Settings) -> None:
     if len(settings.all_templates) != 1 + len(settings.templates):
         raise SettingsError("SANDBOX_TEMPLATES: two templates have the same name")
+    if settings.workers > 1 and settings.redis_url is None:
+        raise SettingsError("SANDBOX_WORKERS: several processes need SANDBOX_REDIS_URL")
     if not settings.idle_ttl_min_s <= settings.idle_ttl_s <= settings.idle_ttl_max_s:
         raise SettingsError(
             "SANDBOX_IDLE_TTL_S must lie between SANDBOX_IDLE_TTL_MIN_S and SANDBOX_IDLE_TTL_MAX_S"

@@ -31,6 +31,7 @@ class ArtifactRoutes:
         self._artifacts = services.artifacts
         self._links = services.links
         self._audit = services.audit
+        self._pace = services.pace
         self._present = presenter
 
     async def get_artifact(self, request: Request) -> Response:
@@ -47,9 +48,11 @@ class ArtifactRoutes:
             return Response(status_code=304, headers=headers)
         chosen = parse_range(request.headers.get("range", ""), record.size)
         if chosen is None:
-            return Download(self._artifacts.open(record), headers, record.media_type)
+            return Download(self._artifacts.open(record), headers, self._pace, record.media_type)
         headers["Content-Range"] = f"bytes {chosen.first}-{chosen.last}/{record.size}"
-        return Download(self._open_range(record, chosen), headers, record.media_type, status=206)
+        return Download(
+            self._open_range(record, chosen), headers, self._pace, record.media_type, status=206
+        )
 
     async def delete_artifact(self, request: Request) -> Response:
         record = await self._record(request)

@@ -11,6 +11,7 @@ from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import limited, read_query, workspace_path
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.multipart import Upload, read_uploads
+from sandbox_service.api.once import begin_once, note_done
 from sandbox_service.api.presenter import Json, Presenter, page
 from sandbox_service.api.schemas import FilesQuery
 from sandbox_service.api.services import Services
@@ -39,6 +40,8 @@ def attachment(path: str) -> dict[str, str]:
 class FileRoutes:
     def __init__(self, services: Services, presenter: Presenter) -> None:
         self._sessions = services.sessions
+        self._once = services.once
+        self._pace = services.pace
         self._present = presenter
         self._max_upload_bytes = services.settings.max_upload_bytes
 
@@ -58,6 +61,11 @@ class FileRoutes:
     async def upload_files(self, request: Request) -> Response:
         session_id, folder = request.path_params["session_id"], ""
         data: list[Json] = []
+        # The length stands for the body: its bytes are not known before they are written. Written again
+        # they are the same files; once it is known that they arrived, a second body is only read.
+        once = await begin_once(self._once, request, request.headers.get("content-length", ""))
+        if once.is_done:
+            return await self._uploaded(request)
         async with self._files(request) as files:
             async for upload in read_uploads(request, self._max_upload_bytes):
                 if upload.filename is None:
@@ -68,6 +76,22 @@ class FileRoutes:
                 data.append(self._present.file(entry, session_id))
         if not data:
             raise InvalidRequest("The form holds no file.", param="file")
+        await note_done(self._once, request)
+        return json_answer(page(data), 201)
+
+    async def _uploaded(self, request: Request) -> Response:
+        """The answer to an upload that was made before: the files as they are now."""
+        paths: list[str] = []
+        folder = ""
+        async for upload in read_uploads(request, self._max_upload_bytes):
+            if upload.filename is None:
+                folder = await self._folder(upload, is_late=bool(paths))
+            else:
+                paths.append(clean_path(folder + upload.filename))
+        async with self._files(request) as files:
+            entries = {entry.path: entry for entry in await files.list()}
+        session_id = request.path_params["session_id"]
+        data = [self._present.file(entries[path], session_id) for path in paths if path in entries]
         return json_answer(page(data), 201)
 
     async def _folder(self, upload: Upload, *, is_late: bool) -> str:
@@ -80,7 +104,7 @@ class FileRoutes:
 
     async def get_file(self, request: Request) -> Response:
         path = workspace_path(request)
-        return Download(self._open(request, path), attachment(path))
+        return Download(self._open(request, path), attachment(path), self._pace)
 
     async def delete_file(self, request: Request) -> Response:
         path = workspace_path(request)
@@ -90,7 +114,9 @@ class FileRoutes:
 
     async def get_archive(self, request: Request) -> Response:
         name = f"{request.path_params['session_id']}.tar"
-        return Download(self._open_archive(request), attachment(name), "application/x-tar")
+        return Download(
+            self._open_archive(request), attachment(name), self._pace, "application/x-tar"
+        )
 
     @asynccontextmanager
     async def _files(self, request: Request) -> AsyncIterator[WorkspaceFiles]:

@@ -1,7 +1,7 @@
 """`POST /v1/executions`: a session, an execution in it, and what becomes of the session."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
@@ -25,7 +25,12 @@ class OneCall:
     _execution: ExecutionRecord
 
     def __init__(
-        self, services: Services, presenter: Presenter, request: Request, body: RunBody
+        self,
+        services: Services,
+        presenter: Presenter,
+        request: Request,
+        body: RunBody,
+        ids: Mapping[str, str],
     ) -> None:
         self._sessions = services.sessions
         self._executions = services.executions
@@ -33,6 +38,7 @@ class OneCall:
         self._present = presenter
         self._request = request
         self._body = body
+        self._ids = ids
         self._tenant = principal_of(request).tenant
 
     async def start(self) -> None:
@@ -40,21 +46,21 @@ class OneCall:
         self._session = await self._open_or_find()
         async with self._closed_on_failure():
             self._execution = await self._executions.submit(
-                self._tenant, self._session.id, self._body.to_request()
+                self._tenant, self._session.id, self._body.to_request(), self._ids.get("exec")
             )
 
     async def _open_or_find(self) -> SessionRecord:
         if self._body.session_id is not None:
             return await self._sessions.get(self._tenant, self._body.session_id)
         body = self._body.session or OpenSessionBody.model_validate({})
-        return await self._sessions.open(self._tenant, body.to_request())
+        return await self._sessions.open(self._tenant, body.to_request(), self._ids.get("sess"))
 
     @asynccontextmanager
     async def _closed_on_failure(self) -> AsyncIterator[None]:
         try:
             yield
         except Exception:
-            if self._body.session_id is None:
+            if self._body.session_id is None and not self._ids:  # who has a key can ask again
                 await self._close_quietly()
             raise
 

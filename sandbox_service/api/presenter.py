@@ -16,6 +16,7 @@ from sandbox_service.domain.values import (
     ExecutionRecord,
     FileEntry,
     SessionRecord,
+    SessionStatus,
 )
 
 Json = dict[str, Any]
@@ -25,14 +26,11 @@ class Presenter:
     """Turns records into the JSON of the API."""
 
     def __init__(self, services: Services) -> None:
-        self._sessions = services.sessions
         self._links = services.links
         self._link_ttl = timedelta(seconds=services.settings.link_ttl_s)
         self._public_url = (services.settings.public_url or "").rstrip("/")
 
     def session(self, record: SessionRecord) -> Json:
-        is_live = record.status in LIVE_STATUSES
-        state = self._sessions.kernel_state(record.id) if is_live else "dead"
         return {
             "id": record.id,
             "object": "session",
@@ -45,7 +43,7 @@ class Presenter:
             "idle_ttl_s": record.idle_ttl_s,
             "max_age_s": record.max_age_s,
             "limits": record.limits.model_dump(),
-            "kernel": {"epoch": record.epoch, "state": state},
+            "kernel": {"epoch": record.epoch, "state": kernel_state(record)},
             "metadata": record.metadata,
         }
 
@@ -91,12 +89,12 @@ class Presenter:
     def event(self, event: ExecutionEvent, request: Request) -> Json:
         """An event's data; records in it become what they are elsewhere."""
         match event.payload:
-            case {"execution": execution}:
-                record = ExecutionRecord.model_validate(execution)
+            case ExecutionRecord() as record:
                 return {"execution": self.execution(record, request)}
-            case {"artifact": artifact}:
-                return {"artifact": self.artifact(ArtifactRecord.model_validate(artifact), request)}
-        return event.payload
+            case ArtifactRecord() as artifact:
+                return {"artifact": self.artifact(artifact, request)}
+            case data:
+                return data
 
     def file(self, entry: FileEntry, session_id: str) -> Json:
         return {
@@ -107,6 +105,15 @@ class Presenter:
             "modified_at": entry.modified_at,
             "url": f"/v1/sessions/{quote(session_id)}/files/{encode_name(entry.path)}",
         }
+
+
+def kernel_state(record: SessionRecord) -> str:
+    """starting, idle, busy, or dead when there is no sandbox."""
+    if record.status not in LIVE_STATUSES:
+        return "dead"
+    if record.status is SessionStatus.STARTING:
+        return "starting"
+    return "busy" if record.pending else "idle"
 
 
 def page(data: Sequence[Json], *, has_more: bool = False) -> Json:

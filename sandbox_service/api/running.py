@@ -9,7 +9,7 @@ from starlette.responses import Response
 from sandbox_service.api.endpoint import recheck
 from sandbox_service.api.errors import error_body, internal_error, request_id_of
 from sandbox_service.api.presenter import Json, Presenter
-from sandbox_service.api.services import Services
+from sandbox_service.api.services import Executions, Services
 from sandbox_service.api.streams import EventStream, sse_frame, while_connected
 from sandbox_service.domain.errors import ServiceError, TooLarge
 from sandbox_service.domain.values import ExecutionEvent, ExecutionRecord
@@ -44,16 +44,17 @@ class Runner:
     def __init__(self, services: Services, presenter: Presenter) -> None:
         self._executions = services.executions
         self._present = presenter
-        self._keepalive_s = services.settings.keepalive_s
+        self._pace = services.pace
 
     async def finish(
         self, request: Request, record: ExecutionRecord, *, cancel_on_disconnect: bool
     ) -> ExecutionRecord:
-        """The finished execution. Raises SandboxLost when we failed it."""
+        """The finished execution. Raises SandboxLost when we failed it, ShuttingDown."""
         waiting = self._executions.wait(record.tenant, record.session_id, record.id)
-        if not cancel_on_disconnect:
-            return await waiting
-        finished = await while_connected(waiting, request.receive)
+        async with self._pace.drain.until_ended():
+            if not cancel_on_disconnect:
+                return await waiting
+            finished = await while_connected(waiting, request.receive)
         if finished is None:
             await self.cancel(record)
             raise ClientDisconnect
@@ -72,21 +73,48 @@ class Runner:
         on_hang_up: Callable[[], Awaitable[None]] | None = None,
     ) -> Response:
         """The execution's events above `after`, as they come."""
-        frames = self._frames(request, record, after, extra)
-        return EventStream(frames, self._keepalive_s, on_hang_up)
+        frames = _Frames(self._executions, self._present, request, record, after, extra)
+        return EventStream(frames.all(), self._pace, frames.farewell, on_hang_up)
 
-    async def _frames(
-        self, request: Request, record: ExecutionRecord, after: int, extra: Extra
-    ) -> AsyncGenerator[bytes, None]:
+
+class _Frames:
+    """The frames of one stream; knows how far it has come."""
+
+    def __init__(
+        self,
+        executions: Executions,
+        presenter: Presenter,
+        request: Request,
+        record: ExecutionRecord,
+        after: int,
+        extra: Extra,
+    ) -> None:
+        self._executions = executions
+        self._present = presenter
+        self._request = request
+        self._record = record
+        self._last_id = after
+        self._extra = extra
+
+    async def all(self) -> AsyncGenerator[bytes, None]:
         """Once the stream has begun there is no status to send: a failure is an `error` event."""
-        events = self._executions.events(record.tenant, record.session_id, record.id, after)
+        record, request = self._record, self._request
+        events = self._executions.events(record.tenant, record.session_id, record.id, self._last_id)
         try:
             async for event in events:
                 recheck(request)
-                data = {**self._present.event(event, request), **await extra(event)}
+                data = {**self._present.event(event, request), **await self._extra(event)}
                 yield sse_frame(event.type, data, event.id)
+                self._last_id = event.id
         except ServiceError as error:
             yield sse_frame("error", error_body(error, request_id_of(request)))
         except Exception:
             logger.exception("stream_failed execution=%s", record.id)
             yield sse_frame("error", error_body(internal_error(), request_id_of(request)))
+
+    def farewell(self, reason: str) -> bytes:
+        """Says why the stream ends before the execution does, and where to go on."""
+        record = self._record
+        path = f"/v1/sessions/{record.session_id}/executions/{record.id}/events"
+        resume = {"reason": reason, "last_event_id": self._last_id, "events_url": path}
+        return sse_frame("stream.interrupted", resume)

@@ -12,7 +12,7 @@ from sandbox_service.api.answers import dumps, json_answer
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.services import Services
 from sandbox_service.api.views import Health
-from sandbox_service.domain.errors import Unavailable
+from sandbox_service.domain.errors import ShuttingDown, Unavailable
 
 _TAG = "Service"
 _OPERATOR_TEXT = "Without a key from this machine, with a key of scope `admin` from anywhere."
@@ -28,6 +28,8 @@ class ServiceRoutes:
         return json_answer({"status": "ok"})
 
     async def get_readiness(self, request: Request) -> Response:
+        if self._services.pace.drain.has_begun:
+            raise ShuttingDown("This service process is shutting down.", retry_after_s=1)
         reasons = await self._services.readiness()
         if reasons:
             raise Unavailable("; ".join(reasons), code="not_ready", retry_after_s=1)

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from sandbox_service.api.auth import Keys
+from sandbox_service.api.streams import Pace
 from sandbox_service.domain.ports import FileStream, WorkspaceFiles
 from sandbox_service.domain.requests import ExecuteCode, OpenSession, UpdateSession
+from sandbox_service.domain.stores import OnceStore
 from sandbox_service.domain.tenancy import AuditLog, NoAudit, NoQuotas, Quotas
 from sandbox_service.domain.values import (
     ArtifactRecord,
@@ -24,7 +26,9 @@ from sandbox_service.settings import Settings
 class Sessions(Protocol):
     """Sessions of one tenant at a time; another tenant's id raises NotFound."""
 
-    async def open(self, tenant: str, request: OpenSession) -> SessionRecord: ...
+    async def open(
+        self, tenant: str, request: OpenSession, session_id: str | None = None
+    ) -> SessionRecord: ...
 
     async def get(self, tenant: str, session_id: str) -> SessionRecord: ...
 
@@ -44,14 +48,16 @@ class Sessions(Protocol):
         self, tenant: str, session_id: str
     ) -> AbstractAsyncContextManager[WorkspaceFiles]: ...
 
-    def kernel_state(self, session_id: str) -> str: ...
-
 
 class Executions(Protocol):
     """Executions of one tenant's sessions."""
 
     async def submit(
-        self, tenant: str, session_id: str, request: ExecuteCode
+        self,
+        tenant: str,
+        session_id: str,
+        request: ExecuteCode,
+        execution_id: str | None = None,
     ) -> ExecutionRecord: ...
 
     async def wait(self, tenant: str, session_id: str, execution_id: str) -> ExecutionRecord: ...
@@ -103,5 +109,7 @@ class Services:
     registry: CollectorRegistry
     posture: Callable[[str], Awaitable[dict[str, Any]]]
     readiness: Callable[[], Awaitable[list[str]]]
+    once: OnceStore
+    pace: Pace = field(default_factory=Pace)
     quotas: Quotas = field(default_factory=NoQuotas)
     audit: AuditLog = field(default_factory=NoAudit)

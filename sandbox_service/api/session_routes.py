@@ -7,6 +7,7 @@ from starlette.responses import Response
 from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import read_model, read_query
 from sandbox_service.api.endpoint import Endpoint, principal_of
+from sandbox_service.api.once import begin_once, note_done
 from sandbox_service.api.presenter import Presenter, page
 from sandbox_service.api.schemas import OpenSessionBody, PageQuery, UpdateSessionBody
 from sandbox_service.api.services import Services
@@ -22,13 +23,15 @@ class SessionRoutes:
     def __init__(self, services: Services, presenter: Presenter) -> None:
         self._sessions = services.sessions
         self._executions = services.executions
+        self._once = services.once
         self._present = presenter
 
     async def open_session(self, request: Request) -> Response:
         body = await read_model(request, OpenSessionBody)
         tenant = principal_of(request).tenant
-        record = await self._sessions.open(tenant, body.to_request())
-        if await request.is_disconnected():  # nobody will ever know its id
+        once = await begin_once(self._once, request, body, "sess")
+        record = await self._sessions.open(tenant, body.to_request(), once.ids.get("sess"))
+        if not once.ids and await request.is_disconnected():  # nobody will ever know its id
             record = await self._sessions.close(tenant, record.id)
         return self._answer(record, 201)
 
@@ -50,10 +53,20 @@ class SessionRoutes:
         return self._answer(await self._sessions.close(*_named(request)))
 
     async def interrupt_session(self, request: Request) -> Response:
-        return self._answer(await self._sessions.interrupt(*_named(request)))
+        once = await begin_once(self._once, request, "")
+        if once.is_done:
+            return await self.get_session(request)
+        record = await self._sessions.interrupt(*_named(request))
+        await note_done(self._once, request)
+        return self._answer(record)
 
     async def restart_session(self, request: Request) -> Response:
-        return self._answer(await self._sessions.restart(*_named(request)))
+        once = await begin_once(self._once, request, "")
+        if once.is_done:
+            return await self.get_session(request)
+        record = await self._sessions.restart(*_named(request))
+        await note_done(self._once, request)
+        return self._answer(record)
 
     async def get_notebook(self, request: Request) -> Response:
         tenant, session_id = _named(request)

@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sandbox_service.api.answers import dumps
-from sandbox_service.domain.errors import ServiceError
+from sandbox_service.api.drain import Drain
+from sandbox_service.domain.errors import ServiceError, ShuttingDown
 from sandbox_service.domain.ports import FileStream
 
 logger = logging.getLogger(__name__)
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEEPALIVE = b": keep-alive\n\n"
+FAREWELL_S = 1.0
 
 
 def sse_frame(event: str, data: Any, event_id: int | None = None) -> bytes:
@@ -78,38 +81,84 @@ async def _next(frames: AsyncIterator[bytes]) -> bytes:
 
 
 class EventStream(Response):
-    """Server-sent events; `on_hang_up` runs when the caller leaves before the end."""
+    """Server-sent events; `on_hang_up` runs when the caller leaves before the end.
+
+    A reader that takes nothing for `pace.stall_timeout_s` is dropped; so is everybody when the process
+    stops, who then get `farewell(reason)` as the last frame.
+    """
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
         frames: AsyncGenerator[bytes, None],
-        keepalive_s: float,
+        pace: "Pace",
+        farewell: Callable[[str], bytes],
         on_hang_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(headers=headers)
         del self.headers["content-length"]
         self._frames = frames
-        self._keepalive_s = keepalive_s
+        self._pace = pace
+        self._farewell = farewell
         self._on_hang_up = on_hang_up
         self._is_complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         try:
-            await while_connected(self._pump(send), receive)
+            async with self._pace.drain.until_ended():
+                await while_connected(self._pump(send), receive)
+        except ShuttingDown:
+            await self._end(send, "shutting_down")
+        except SlowReader:
+            self._pace.note_dropped("event_stream", scope)
+            await self._end(send, "slow_reader")
         finally:
             await self._frames.aclose()
         if not self._is_complete and self._on_hang_up is not None:
             await self._on_hang_up()
 
     async def _pump(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for frame in with_keepalive(self._frames, self._keepalive_s):
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
+        async for frame in with_keepalive(self._frames, self._pace.keepalive_s):
+            await self._pace.send(send, frame)
         self._is_complete = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _end(self, send: Send, reason: str) -> None:
+        """The farewell, for who still takes it; the cell goes on."""
+        self._is_complete = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                await send({"type": "http.response.body", "body": self._farewell(reason)})
+
+
+class SlowReader(Exception):
+    """A caller that has taken nothing for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long flowing answers wait, for what: one for the whole API. `on_drop` counts dropped readers."""
+
+    keepalive_s: float = 10.0
+    stall_timeout_s: float = 60.0
+    drain: Drain = field(default_factory=Drain)
+    on_drop: Callable[[], None] = lambda: None
+
+    async def send(self, send: Send, body: bytes) -> None:
+        """Pass on a piece of a body. Raises SlowReader when the caller does not take what came before."""
+        try:
+            async with asyncio.timeout(self.stall_timeout_s):
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        except TimeoutError:
+            raise SlowReader from None
+
+    def note_dropped(self, what: str, scope: Scope) -> None:
+        self.on_drop()
+        request_id = scope["state"]["request_id"]
+        logger.warning("reader_dropped what=%s reason=slow_reader request=%s", what, request_id)
 
 
 class Download(Response):
@@ -119,12 +168,14 @@ class Download(Response):
         self,
         source: AbstractAsyncContextManager[FileStream],
         headers: dict[str, str],
+        pace: Pace,
         media_type: str = "application/octet-stream",
         status: int = 200,
     ) -> None:
         super().__init__(None, status, headers, media_type)
         del self.headers["content-length"]
         self._source = source
+        self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._source as stream:
@@ -149,7 +200,10 @@ class Download(Response):
             async for chunk in stream.chunks:
                 piece = chunk if stream.size < 0 else chunk[:left]
                 left -= len(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await self._pace.send(send, piece)
+        except SlowReader:
+            self._pace.note_dropped("download", scope)
+            return
         except ServiceError as error:
             logger.warning(
                 "download_broken request=%s code=%s", scope["state"]["request_id"], error.code

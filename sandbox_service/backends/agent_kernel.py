@@ -56,17 +56,21 @@ class AgentKernel:
         answer = await self._http.ask(_Health, "GET", path, timeout=within(SHORT_S + wait_s))
         return KernelHealth(answer.kernel.state, answer.kernel.incarnation)
 
-    async def interrupt(self) -> None:
-        """Send SIGINT to the kernel and the processes of its group."""
-        await self._http.read("POST", "/v1/interrupt", body=b"{}")
+    async def interrupt(self, execution_id: str) -> None:
+        """Send SIGINT to the kernel and the processes of its group, if that execution still runs."""
+        body = orjson.dumps({"execution_id": execution_id})
+        await self._http.read("POST", "/v1/interrupt", body=body)
 
-    async def restart(self, incarnation: int) -> int:
-        """Kill kernel number `incarnation` and fork a fresh one, if it is still the current one."""
+    async def restart(self, incarnation: int, execution_id: str | None = None) -> int:
+        """Kill kernel number `incarnation` and fork a fresh one, if it is still the current one.
+
+        With an `execution_id` only while that execution runs.
+        """
         answer = await self._http.ask(
             _Restarted,
             "POST",
             "/v1/restart",
-            body=orjson.dumps({"incarnation": incarnation}),
+            body=orjson.dumps({"incarnation": incarnation, "execution_id": execution_id}),
             timeout=within(RESTART_S),
         )
         return answer.incarnation

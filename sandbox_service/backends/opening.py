@@ -14,7 +14,8 @@ async def open_backend(settings: Settings) -> AsyncIterator[SandboxBackend]:
     if settings.backend == "unsafe_local":
         from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
 
-        async with UnsafeLocalBackend.open(settings.runtime_dir / settings.instance) as local:
+        root = settings.runtime_dir / settings.instance
+        async with UnsafeLocalBackend.open(root, keep=True) as local:
             yield local
         return
     docker = DockerSettings(

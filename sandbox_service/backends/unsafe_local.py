@@ -7,6 +7,7 @@ do whatever the service's own user can.
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -39,16 +40,16 @@ class UnsafeLocalBackend:
     def __init__(self, root: Path, start_timeout_s: float) -> None:
         self._root = root
         self._start_timeout_s = start_timeout_s
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, state_dir: Path | None = None, start_timeout_s: float = 60.0
+        cls, state_dir: Path | None = None, start_timeout_s: float = 60.0, *, keep: bool = False
     ) -> AsyncIterator["UnsafeLocalBackend"]:
-        """A backend that stops what it started when it closes.
+        """A backend that stops what it started when it closes, unless it is told to `keep` it.
 
-        `state_dir` None means a temporary one; a lasting one lets a restart find what a crash left.
+        `state_dir` None means a temporary one; a lasting one lets a restart find what was left.
         """
         root = state_dir or Path(tempfile.mkdtemp(prefix="sandbox-unsafe-"))
         control_directory.require_short(root)
@@ -56,7 +57,7 @@ class UnsafeLocalBackend:
         try:
             yield backend
         finally:
-            for sandbox_id in list(backend._processes):
+            for sandbox_id in [] if keep else list(backend._processes):
                 await backend.stop(SandboxRef(sandbox_id=sandbox_id))
             control_directory.remove_root(root)
 
@@ -87,7 +88,7 @@ class UnsafeLocalBackend:
         await local_process.end_all(ref.sandbox_id)
         process = self._processes.pop(ref.sandbox_id, None)
         if process is not None:
-            await process.wait()
+            await asyncio.to_thread(process.wait)
         directory = self._directory(ref.sandbox_id)
         await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
@@ -96,7 +97,7 @@ class UnsafeLocalBackend:
         if not self._directory(ref.sandbox_id).exists():
             return SandboxReport(state=SandboxState.MISSING)
         process = self._processes.get(ref.sandbox_id)
-        if process is not None and process.returncode is not None:
+        if process is not None and process.poll() is not None:
             return SandboxReport(state=SandboxState.EXITED, exit_code=_exit_code(process))
         is_running = process is not None or local_process.pids_of(ref.sandbox_id)
         return SandboxReport(state=SandboxState.RUNNING if is_running else SandboxState.EXITED)
@@ -106,17 +107,8 @@ class UnsafeLocalBackend:
         return False
 
     async def _spawn(self, spec: SandboxSpec, directory: Path) -> int:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            str(AGENT),
-            env=_environment(spec, directory),
-            cwd=directory / "workspace",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        # Not a child of the event loop, which would end it when the service stops.
+        process = await asyncio.to_thread(_spawn, spec, directory)
         self._processes[spec.sandbox_id] = process
         return process.pid
 
@@ -125,7 +117,7 @@ class UnsafeLocalBackend:
         control = self._directory(ref.sandbox_id) / "control"
 
         def require_alive() -> None:
-            if process.returncode is not None:
+            if process.poll() is not None:
                 raise SandboxStartFailed(f"The agent exited with code {process.returncode}.")
 
         try:
@@ -138,7 +130,11 @@ class UnsafeLocalBackend:
 
     def _found(self) -> list[SandboxRef]:
         names = control_directory.names_in(self._root)
-        return [self._reference(name, _read_labels(self._root / name)) for name in names]
+        return [self._found_one(name) for name in names]
+
+    def _found_one(self, name: str) -> SandboxRef:
+        ref = self._reference(name, _read_labels(self._root / name))
+        return ref.model_copy(update={"is_running": bool(local_process.pids_of(name))})
 
     def _reference(self, sandbox_id: str, labels: dict[str, str]) -> SandboxRef:
         address = control_directory.socket_path(self._directory(sandbox_id) / "control")
@@ -150,6 +146,18 @@ class UnsafeLocalBackend:
 
     def _directory(self, sandbox_id: str) -> Path:
         return self._root / sandbox_id
+
+
+def _spawn(spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 - our own agent
+        [sys.executable, "-I", str(AGENT)],
+        env=_environment(spec, directory),
+        cwd=directory / "workspace",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def _make_directories(directory: Path, labels: dict[str, str]) -> None:
@@ -185,7 +193,7 @@ def _environment(spec: SandboxSpec, directory: Path) -> dict[str, str]:
     }
 
 
-def _exit_code(process: asyncio.subprocess.Process) -> int | None:
+def _exit_code(process: "subprocess.Popen[bytes]") -> int | None:
     """As engines count: 128 and the signal's number for a killed process."""
     code = process.returncode
     return SIGNAL_EXIT_BASE - code if code is not None and code < 0 else code

@@ -8,10 +8,13 @@ ServiceError
 ├── NotFound                  no such thing, or another tenant's
 │   └── NotYours              another tenant's: the same to the caller, told to the audit log
 ├── Conflict                  the thing is not in a state for this
+│   └── LeaseLost             another replica has the right to do this now
 ├── SessionGone               expired, closed or lost; `code` says which
 ├── RateLimited               a limit on use; `retry_after_s` says when to come back
 ├── WorkspaceFull             the sandbox's workspace has no room
 └── Unavailable               we cannot do it now; retry
+    ├── StoreUnavailable      the store does not answer
+    ├── ShuttingDown          this replica stops; another one, or the next, goes on
     ├── EngineUnavailable     the engine does not answer, or refuses
     ├── RuntimeUnavailable    the template's runtime is not there
     ├── SandboxStartFailed    the sandbox did not come up in time
@@ -75,6 +78,10 @@ class Conflict(ServiceError):
     code = "conflict"
 
 
+class LeaseLost(Conflict):
+    code = "lease_lost"
+
+
 class SessionGone(ServiceError):
     """410. `code` is session_expired, session_closed or session_lost."""
 
@@ -97,6 +104,14 @@ class Unavailable(ServiceError):
     type = "unavailable_error"
     code = "unavailable"
     retryable = True
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class ShuttingDown(Unavailable):
+    code = "shutting_down"
 
 
 class EngineUnavailable(Unavailable):

@@ -13,7 +13,6 @@ from sandbox_service.domain.values import (
     SandboxRef,
     SandboxReport,
     SandboxSpec,
-    SessionRecord,
 )
 
 
@@ -117,13 +116,14 @@ class KernelConnection(Protocol):
         """The kernel's state; waits up to `wait_s` for it to be idle."""
         ...
 
-    async def interrupt(self) -> None:
-        """Send SIGINT to the kernel and the processes of its group."""
+    async def interrupt(self, execution_id: str) -> None:
+        """Send SIGINT to the kernel and the processes of its group, if that execution still runs."""
         ...
 
-    async def restart(self, incarnation: int) -> int:
+    async def restart(self, incarnation: int, execution_id: str | None = None) -> int:
         """Kill kernel number `incarnation` and fork a fresh one, if it is still the current one.
 
+        With an `execution_id` only while that execution runs.
         Returns the current incarnation once that kernel answers.
         """
         ...
@@ -212,48 +212,6 @@ class SandboxBackend(Protocol):
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         """Apply memory, cpus and pids to a running sandbox; False when the engine cannot."""
         ...
-
-
-# --- stores ------------------------------------------------------------------------------------
-
-
-class SessionStore(Protocol):
-    """Session records. Every write is atomic and checks the revision it is based on."""
-
-    async def create(self, record: SessionRecord) -> SessionRecord:
-        """Keep a new record. Raises Conflict when the id exists."""
-        ...
-
-    async def get(self, session_id: str) -> SessionRecord | None: ...
-
-    async def replace(self, record: SessionRecord) -> SessionRecord:
-        """Write `record` if the stored revision is `record.revision`; returns it with the next revision.
-
-        Raises Conflict when it was changed or removed in between.
-        """
-        ...
-
-    async def list(self, query: "SessionQuery") -> Sequence[SessionRecord]:
-        """Newest first, by (created_at, id)."""
-        ...
-
-    async def due(
-        self, before: datetime, ended_before: datetime, limit: int
-    ) -> Sequence[SessionRecord]:
-        """Live records with `expires_at` up to `before`, ended ones with `ended_at` up to `ended_before`."""
-        ...
-
-    async def delete(self, session_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SessionQuery:
-    """`after` is the id of the last session of the page before."""
-
-    tenant: str | None = None
-    statuses: frozenset[str] | None = None
-    limit: int = 20
-    after: str | None = None
 
 
 class BlobStore(Protocol):

@@ -1,5 +1,6 @@
 """Tenants: what a key may do, who is calling, how much a tenant may use, and what is written down of it."""
 
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,22 +37,42 @@ class Held(StrEnum):
     EXECUTIONS = "quota_executions"
 
 
+Sizes = Callable[[], Awaitable[Mapping[str, int]]]
+"""Reads anew how many bytes each tenant has stored."""
+
+
 class Quotas(Protocol):
     """How much each tenant may use. Every method is atomic, over all replicas that share the state.
 
     What gives back is no coroutine: it never waits and never fails, so it is safe in every `finally`.
+    What it gives back is there for every later call on this object, and for other replicas soon after.
+    The coroutines raise StoreUnavailable when the state is away.
     """
 
     async def admit(self, tenant: str) -> None:
-        """Count one request. Raises RateLimited `rate_requests`."""
+        """Count one request. Raises RateLimited `rate_requests`; lets it pass when the state is away."""
         ...
 
     async def claim(self, tenant: str, held: Held, holder: str) -> None:
-        """Hold one more under the name `holder`; a name holds once. Raises RateLimited with the code of `held`."""
+        """Hold one more under the name `holder`; a name holds once.
+
+        Raises RateLimited with the code of `held`, or `session_limit` when all tenants together have
+        as many sessions as the service runs.
+        """
         ...
 
     def release(self, tenant: str, held: Held, holder: str) -> None:
         """Give back what `holder` holds, if it does."""
+        ...
+
+    async def settle(
+        self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
+    ) -> None:
+        """Make the holders of every tenant those of `actual`, whatever the limits; others hold nothing.
+
+        What was claimed in the last `grace_s` stays, and what was released in them is not brought back:
+        `actual`, read before the call, need not know of it yet. A name is its holder's for good.
+        """
         ...
 
     async def store(self, tenant: str, size_bytes: int) -> None:
@@ -60,6 +81,14 @@ class Quotas(Protocol):
 
     def discard(self, tenant: str, size_bytes: int) -> None:
         """Count bytes that are no longer stored."""
+        ...
+
+    async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
+        """Count anew what is stored, for each tenant of whom nothing was counted for `quiet_s`.
+
+        At the start, and from time to time: what a process that was killed had counted ahead is given
+        back so. Several replicas may do it at once.
+        """
         ...
 
     async def require_cpu(self, tenant: str) -> None:
@@ -91,10 +120,18 @@ class NoQuotas:
     def release(self, tenant: str, held: Held, holder: str) -> None:
         return
 
+    async def settle(
+        self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
+    ) -> None:
+        return
+
     async def store(self, tenant: str, size_bytes: int) -> None:
         return
 
     def discard(self, tenant: str, size_bytes: int) -> None:
+        return
+
+    async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
         return
 
     async def require_cpu(self, tenant: str) -> None:

@@ -3,6 +3,7 @@
 Units are in the names: `_bytes`, `_s` (seconds). Times are timezone-aware UTC datetimes.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -82,7 +83,7 @@ class SandboxRef(Value):
     """Where a sandbox is: enough to connect to it, to stop it and to ask the engine about it.
 
     `engine_id` is empty until the engine has made something; `address` is the path of the
-    agent's unix socket or `host:port`.
+    agent's unix socket or `host:port`. `is_running` is False for one that was found exited.
     """
 
     sandbox_id: str
@@ -90,6 +91,7 @@ class SandboxRef(Value):
     address: str = ""
     uid: int | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    is_running: bool = True
 
 
 class SandboxState(StrEnum):
@@ -122,7 +124,9 @@ class SessionRecord(Value):
 
     `epoch` rises whenever kernel state was lost; `last_run_epoch` is the epoch at which the latest
     execution started, so that the next one can say whether anything was lost in between.
-    `revision` rises with every write; the store refuses a write based on an old one.
+    `incarnation` is the number of the sandbox's kernel that was seen last. `opener` is the replica
+    that opens the session. `revision` rises with every write; the store refuses a write based on an
+    old one. `pending` counts the executions that wait or run; only the store sets it, on reading.
     """
 
     id: str
@@ -139,9 +143,12 @@ class SessionRecord(Value):
     limits: Limits
     epoch: int = 1
     last_run_epoch: int | None = None
+    incarnation: int = 1
+    opener: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
     sandbox: SandboxRef | None = None
     revision: int = 0
+    pending: int = 0
 
 
 class ExecutionStatus(StrEnum):
@@ -188,6 +195,16 @@ class ArtifactRecord(Value):
     expires_at: datetime
 
 
+class ExecutionTerms(Value):
+    """What an execution was accepted with: its bounds, and the caller for whom it is written down."""
+
+    timeout_s: float = 120.0
+    output_bytes: int = 8 * MIB
+    cpus: float = 1.0
+    key_id: str = ""
+    address: str = ""
+
+
 class ExecutionRecord(Value):
     """One run of one cell. `started_at` is None while queued, `duration_s` None until finished."""
 
@@ -197,6 +214,7 @@ class ExecutionRecord(Value):
     status: ExecutionStatus
     created_at: datetime
     code: str = Field(repr=False)
+    terms: ExecutionTerms = ExecutionTerms()
     execution_count: int | None = None
     outputs: list[Output] = Field(default_factory=list, repr=False)
     artifacts: list[ArtifactRecord] = Field(default_factory=list)
@@ -208,18 +226,23 @@ class ExecutionRecord(Value):
     session_expires_at: datetime
 
 
-class ExecutionEvent(Value):
+EventType = Literal["execution.started", "output", "artifact", "gap", "execution.completed"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionEvent:
     """One numbered event of an execution; ids rise by one from 1.
 
-    `type` is execution.started, output, artifact or execution.completed. `payload` of an output
-    event is `{"action": "append"|"extend"|"replace"|"clear", "index": int, "output": {...}}`:
-    *append* adds a node at `index`, *extend* joins the node's stream text to the one at `index`,
-    *replace* puts another node at `index`, *clear* empties the list.
+    `payload` of execution.started and execution.completed is the record as it was then, of artifact
+    the artifact. Of an output it is `{"action": "append"|"extend"|"replace"|"clear", "index": int,
+    "output": {...}}`: *append* adds a node at `index`, *extend* joins the node's stream text to the
+    one at `index`, *replace* puts another node at `index`, *clear* empties the list. A gap stands for
+    events that are no longer kept, `{"from_id": int, "to_id": int, "reason": str}`; its id is `to_id`.
     """
 
     id: int
-    type: Literal["execution.started", "output", "artifact", "execution.completed"]
-    payload: dict[str, Any]
+    type: EventType
+    payload: dict[str, Any] | ArtifactRecord | ExecutionRecord
 
 
 class FileEntry(Value):

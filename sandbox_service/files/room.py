@@ -1,6 +1,7 @@
 """Room for one file within its tenant's quota, taken before the bytes come."""
 
 from sandbox_service.domain.errors import RateLimited
+from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.tenancy import Quotas
 from sandbox_service.domain.values import MIB
 
@@ -32,7 +33,7 @@ class Room:
             await self._take(missing)
 
     async def _take(self, size_bytes: int) -> None:
-        await self._quotas.store(self._tenant, size_bytes)
+        await patiently(lambda: self._quotas.store(self._tenant, size_bytes))
         self._covered += size_bytes
 
     def settle(self, kept_bytes: int) -> None:

@@ -1,13 +1,19 @@
 """How a session ends, whoever ends it: the record first, then its executions, then its sandbox."""
 
-import asyncio
 import logging
 
-from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.errors import LeaseLost, NotFound, ServiceError
 from sandbox_service.domain.ports import SandboxBackend
-from sandbox_service.domain.values import ExecutionStatus, SandboxRef, SessionRecord, SessionStatus
-from sandbox_service.sessions.journal import Journal, ended_without_running
-from sandbox_service.sessions.live import LiveSession
+from sandbox_service.domain.stores import Lease, WorkQueues
+from sandbox_service.domain.values import (
+    LIVE_STATUSES,
+    ExecutionStatus,
+    SandboxRef,
+    SessionRecord,
+    SessionStatus,
+)
+from sandbox_service.sessions.finishing import Finisher
+from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.records import SessionRecords
@@ -16,46 +22,69 @@ logger = logging.getLogger(__name__)
 
 
 class SessionEnder:
-    """Ends sessions. Idempotent: every step may have been done before."""
+    """Ends sessions, on any replica. Idempotent: every step may have been done before."""
 
     def __init__(
         self,
         records: SessionRecords,
+        work: WorkQueues,
         backend: SandboxBackend,
-        live: dict[str, LiveSession],
+        lines: SandboxLines,
+        finisher: Finisher,
         metrics: Metrics,
         oversight: Oversight,
     ) -> None:
         self._records = records
-        self._oversight = oversight
+        self._work = work
         self._backend = backend
-        self._live = live
+        self._lines = lines
+        self._finisher = finisher
         self._metrics = metrics
+        self._oversight = oversight
 
     async def end(self, session_id: str, status: SessionStatus) -> SessionRecord:
-        """Mark the session as ended, end what it ran, and stop its sandbox."""
-        record = await self._records.end(session_id, status)
+        """Mark the session as ended, end what it ran, and stop its sandbox.
+
+        A session that should expire and was used in between stays as it is. Raises NotFound.
+        """
+        now = self._records.clock.now()
+        record = await self._records.end(session_id, status, now)
+        if record.status in LIVE_STATUSES:
+            return record
         try:
-            await self._stop(record)
+            await self._end_its_executions(record)
+            await self._lines.close(session_id)
+            if record.sandbox is not None:
+                await self.stop_sandbox(record.sandbox)
         finally:
             self._oversight.release_session(record)
-        return record
-
-    async def _stop(self, record: SessionRecord) -> None:
-        live = self._live.pop(record.id, None)
-        if live is not None:
+        if record.ended_at == now:  # it was this call that ended it
             self._metrics.sessions_ended.labels(record.status.value).inc()
             self._oversight.session_ended(record)
-            await self._close(live, record.status)
+        return record
+
+    async def _end_its_executions(self, record: SessionRecord) -> None:
+        """Whoever runs them loses the right to before: nothing is written behind an end."""
+        if record.pending:
+            try:
+                await self.end_executions(await self._work.seize(record.id), record.status)
+            except (LeaseLost, NotFound):
+                logger.info("session_ended_by_two session=%s", record.id)
+
+    async def end_executions(self, lease: Lease, status: SessionStatus) -> None:
+        """End whatever waits or runs in a session that has ended. Raises LeaseLost."""
+        is_lost = status is SessionStatus.LOST
+        ended_as = ExecutionStatus.LOST if is_lost else ExecutionStatus.INTERRUPTED
+        notice = f"The session ended ({status.value}) before the execution had finished."
+        while (execution := await self._work.head(lease)) is not None:
+            await self._finisher.end(lease, execution, ended_as, notice)
+
+    async def drop_unopened(self, record: SessionRecord) -> None:
+        """Undo an opening whose replica is gone: nobody was told of the session."""
         if record.sandbox is not None:
             await self.stop_sandbox(record.sandbox)
-
-    async def _close(self, live: LiveSession, status: SessionStatus) -> None:
-        if live.worker is not None and live.worker is not asyncio.current_task():
-            live.worker.cancel()
-            await asyncio.gather(live.worker, return_exceptions=True)
-        _end_executions(live, status)
-        await live.sandbox.close()
+        await self._records.store.delete(record.id)
+        self._oversight.release_session(record)
 
     async def stop_sandbox(self, ref: SandboxRef) -> None:
         """Stop it; what the engine refuses now, the reaper finds later by its labels."""
@@ -63,13 +92,3 @@ class SessionEnder:
             await self._backend.stop(ref)
         except ServiceError as error:
             logger.warning("sandbox_stop_failed sandbox=%s reason=%s", ref.sandbox_id, error.code)
-
-
-def _end_executions(live: LiveSession, status: SessionStatus) -> None:
-    ended_as = ExecutionStatus.LOST if status is SessionStatus.LOST else ExecutionStatus.INTERRUPTED
-    notice = f"The session ended ({status.value}) before the execution had finished."
-    journals: list[Journal] = [] if live.current is None else [live.current.journal]
-    while not live.queue.empty():
-        journals.append(live.queue.get_nowait().journal)
-    for journal in journals:
-        journal.finish(ended_without_running(journal.record, ended_as, notice))

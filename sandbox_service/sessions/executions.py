@@ -1,40 +1,27 @@
-"""Executions: accepted into a session's queue, run one at a time in order, readable until retention ends."""
+"""Executions: accepted into a session's queue, readable on every replica until retention ends."""
 
-import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from sandbox_service.domain.errors import (
-    NotFound,
-    RateLimited,
-    SandboxLost,
-    ServiceError,
-    TooLarge,
-)
+from sandbox_service.domain.errors import Conflict, NotFound, SandboxLost, ServiceError, TooLarge
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.requests import ExecuteCode
+from sandbox_service.domain.stores import Lease, Mark, Stores
 from sandbox_service.domain.tenancy import CALLER
 from sandbox_service.domain.values import (
     ExecutionEvent,
     ExecutionRecord,
     ExecutionStatus,
+    ExecutionTerms,
     KernelStamp,
     SessionRecord,
-    SessionStatus,
 )
-from sandbox_service.sessions.ending import SessionEnder
-from sandbox_service.sessions.history import ExecutionHistory
-from sandbox_service.sessions.journal import Journal, ended_without_running
-from sandbox_service.sessions.live import LiveSession, QueuedExecution
-from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.journal import read_events
+from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.oversight import Oversight
-from sandbox_service.sessions.records import SessionRecords, gone
-from sandbox_service.sessions.revival import Reviver
-from sandbox_service.sessions.run import Run, RunTools
-from sandbox_service.sessions.terms import check_range
-
-logger = logging.getLogger(__name__)
+from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.terms import check_range, touched
+from sandbox_service.sessions.workers import Workers
 
 SHORTEST_TIMEOUT_S = 0.1
 
@@ -46,67 +33,65 @@ class ExecutionBounds:
 
 
 class ExecutionService:
-    """Accepts, runs and shows executions of live sessions."""
+    """Accepts and shows executions of live sessions; a worker on some replica runs them."""
 
     def __init__(
         self,
-        live: dict[str, LiveSession],
-        tools: RunTools,
-        ender: SessionEnder,
-        reviver: Reviver,
-        history: ExecutionHistory,
+        stores: Stores,
+        records: SessionRecords,
+        lines: SandboxLines,
+        workers: Workers,
         bounds: ExecutionBounds,
-        metrics: Metrics,
         oversight: Oversight,
     ) -> None:
-        self._live = live
-        self._oversight = oversight
-        self._tools = tools
-        self._ender = ender
-        self._reviver = reviver
-        self._history = history
+        self._stores = stores
+        self._records = records
+        self._lines = lines
+        self._workers = workers
         self._bounds = bounds
-        self._metrics = metrics
+        self._oversight = oversight
 
-    @property
-    def _records(self) -> SessionRecords:
-        return self._tools.records
-
-    async def submit(self, tenant: str, session_id: str, request: ExecuteCode) -> ExecutionRecord:
-        """Accept an execution at the end of the session's queue.
+    async def submit(
+        self,
+        tenant: str,
+        session_id: str,
+        request: ExecuteCode,
+        execution_id: str | None = None,
+    ) -> ExecutionRecord:
+        """Accept an execution at the end of the session's queue; once, if `execution_id` is given.
 
         Raises NotFound, SessionGone, TooLarge (code), InvalidRequest (timeout_s), RateLimited (queue full,
-        or the tenant's quota).
+        or the tenant's quota), ShuttingDown.
         """
         self._check_size(request.code)
+        if execution_id is not None:
+            await self._records.owned(tenant, session_id)
+            known = await self._stores.executions.get(session_id, execution_id)
+            if known is not None:
+                return known
+        self._workers.require_open()
         session = await self._records.live(tenant, session_id)
-        timeout_s = _timeout(request, session)
-        queued = _queued(session, request.code, self._tools)
+        queued = self._queued(session, request, execution_id or new_id("exec"))
         await self._oversight.claim_execution(queued)
         try:
-            self._enqueue(queued, session, timeout_s)
+            lease = await self._accept(session, queued)
         except ServiceError:
             self._oversight.release_execution(queued)
             raise
+        if lease is not None:
+            self._workers.start(lease)
         return queued
 
-    def _enqueue(self, record: ExecutionRecord, session: SessionRecord, timeout_s: float) -> None:
-        live = self._live.get(session.id)
-        if live is None:
-            raise gone(session.model_copy(update={"status": SessionStatus.LOST}))
-        if live.queue.qsize() >= self._bounds.queue_length:
-            raise RateLimited(
-                f"The session's queue is full ({self._bounds.queue_length} executions).",
-                code="queue_full",
-                retry_after_s=1,
-            )
-        limits, caller = session.limits, CALLER.get()
-        journal = Journal(
-            record, lambda final: self._oversight.execution_ended(final, limits, caller)
-        )
-        self._history.add(journal)
-        live.queue.put_nowait(QueuedExecution(journal, timeout_s, limits.output_bytes))
-        self._metrics.executions_queued.inc()
+    async def _accept(self, session: SessionRecord, queued: ExecutionRecord) -> Lease | None:
+        """Queue it and count activity in one step, so that the session cannot expire in between."""
+        while True:
+            active = touched(session, self._records.clock.now())
+            try:
+                return await self._stores.executions.accept(
+                    active, queued, self._bounds.queue_length
+                )
+            except Conflict:
+                session = await self._records.live(session.tenant, session.id)
 
     def _check_size(self, code: str) -> None:
         size = len(code.encode("utf-8", "replace"))
@@ -115,103 +100,67 @@ class ExecutionService:
                 f"code is {size} bytes; the limit is {self._bounds.max_code_bytes}.", param="code"
             )
 
+    def _queued(
+        self, session: SessionRecord, request: ExecuteCode, execution_id: str
+    ) -> ExecutionRecord:
+        caller = CALLER.get()
+        terms = ExecutionTerms(
+            timeout_s=_timeout(request, session),
+            output_bytes=session.limits.output_bytes,
+            cpus=session.limits.cpus,
+            key_id=caller.key_id,
+            address=caller.address,
+        )
+        return ExecutionRecord(
+            id=execution_id,
+            session_id=session.id,
+            tenant=session.tenant,
+            status=ExecutionStatus.QUEUED,
+            created_at=self._records.clock.now(),
+            code=request.code,
+            terms=terms,
+            kernel=KernelStamp(epoch=session.epoch, state="kept"),
+            session_expires_at=session.expires_at,
+        )
+
     async def wait(self, tenant: str, session_id: str, execution_id: str) -> ExecutionRecord:
         """The final record, once there is one. Raises SandboxLost when we failed it."""
-        record = await (await self._journal(tenant, session_id, execution_id)).wait()
+        with self._stores.journals.watch(execution_id) as news:
+            record = await self.get(tenant, session_id, execution_id)
+            while not record.status.is_final:
+                await news.wait_final()
+                record = await self.get(tenant, session_id, execution_id)
         if record.status is ExecutionStatus.LOST:
             raise SandboxLost(record.notices[-1])
         return record
 
     async def get(self, tenant: str, session_id: str, execution_id: str) -> ExecutionRecord:
-        return (await self._journal(tenant, session_id, execution_id)).record
+        await self._records.owned(tenant, session_id)
+        record = await self._stores.executions.get(session_id, execution_id)
+        if record is None:
+            raise NotFound(f"No execution {execution_id}.", param="execution_id")
+        return record
 
     async def events(
         self, tenant: str, session_id: str, execution_id: str, after: int = 0
     ) -> AsyncIterator[ExecutionEvent]:
         """Events above `after`, as they come, up to execution.completed."""
-        journal = await self._journal(tenant, session_id, execution_id)
-        async for event in journal.events(after):
+        record = await self.get(tenant, session_id, execution_id)
+        async for event in read_events(self._stores.journals, record, after):
             yield event
 
     async def history(self, tenant: str, session_id: str) -> Sequence[ExecutionRecord]:
         """The session's executions, oldest first."""
         await self._records.owned(tenant, session_id)
-        return self._history.records(session_id)
+        return await self._stores.executions.list(session_id)
 
     async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None:
         """Interrupt the execution if it runs, drop it if it waits; a finished one stays as it is."""
-        await self._journal(tenant, session_id, execution_id)
-        live = self._live.get(session_id)
-        if live is None:
-            return
-        for item in list(live.queue._queue):  # type: ignore[attr-defined]
-            if item.journal.record.id == execution_id:
-                item.is_cancelled = True
-        if live.current is not None and live.current.journal.record.id == execution_id:
-            live.current.was_interrupted = True
-            await live.sandbox.kernel.interrupt()
-
-    async def work(self, live: LiveSession) -> None:
-        """Run the session's queue until it is cancelled or the sandbox is lost."""
-        while True:
-            item = await live.queue.get()
-            live.current = item
-            try:
-                await self._run(live, item)
-            except ServiceError as error:
-                if not await self._recover(live, item, error):
-                    return
-            finally:
-                self._metrics.executions_queued.dec()
-            live.current = None
-
-    async def _run(self, live: LiveSession, item: QueuedExecution) -> None:
-        if item.is_cancelled:
-            notice = "The execution was cancelled before it started."
-            interrupted = ExecutionStatus.INTERRUPTED
-            item.journal.finish(ended_without_running(item.journal.record, interrupted, notice))
-            return
-        try:
-            await Run(live, item, self._tools)()
-        except (ServiceError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            logger.exception("execution_failed execution=%s", item.journal.record.id)
-            raise SandboxLost("The service failed while it ran the execution.") from error
-        self._count(item.journal.record)
-
-    def _count(self, record: ExecutionRecord) -> None:
-        self._metrics.executions.labels(record.status.value).inc()
-        if record.duration_s is not None:
-            self._metrics.execution_seconds.observe(record.duration_s)
-        self._metrics.artifact_bytes.inc(sum(artifact.size for artifact in record.artifacts))
-
-    async def _recover(self, live: LiveSession, item: QueuedExecution, error: ServiceError) -> bool:
-        """Go on with a new sandbox if memory took the old one; end the session otherwise."""
-        try:
-            session = await self._reviver.revive(live)
-        except ServiceError as failure:
-            session, error = None, failure
-        if session is None:
-            await self._lose(live, item, error)
-            return False
-        item.journal.finish(_out_of_memory(item.journal.record, session))
-        self._count(item.journal.record)
-        return True
-
-    async def _lose(self, live: LiveSession, item: QueuedExecution, error: ServiceError) -> None:
-        """The sandbox cannot be used further: end this execution with the reason, then the session."""
-        logger.warning("sandbox_lost session=%s reason=%s", live.session_id, error.message)
-        record = item.journal.record
-        item.journal.finish(ended_without_running(record, ExecutionStatus.LOST, error.message))
-        await self._ender.end(live.session_id, SessionStatus.LOST)
-
-    async def _journal(self, tenant: str, session_id: str, execution_id: str) -> Journal:
-        await self._records.owned(tenant, session_id)
-        journal = self._history.find(session_id, execution_id)
-        if journal is None:
-            raise NotFound(f"No execution {execution_id}.", param="execution_id")
-        return journal
+        session = await self._records.owned(tenant, session_id)
+        mark = self._stores.executions.mark
+        if await mark(session_id, execution_id, Mark.CANCELLED) is not None:
+            line = await self._lines.to(session)
+            await line.sandbox.kernel.interrupt(execution_id)
 
 
 def _timeout(request: ExecuteCode, session: SessionRecord) -> float:
@@ -220,34 +169,3 @@ def _timeout(request: ExecuteCode, session: SessionRecord) -> float:
         return longest
     check_range("timeout_s", request.timeout_s, lowest=SHORTEST_TIMEOUT_S, highest=longest)
     return request.timeout_s
-
-
-def _queued(session: SessionRecord, code: str, tools: RunTools) -> ExecutionRecord:
-    return ExecutionRecord(
-        id=new_id("exec"),
-        session_id=session.id,
-        tenant=session.tenant,
-        status=ExecutionStatus.QUEUED,
-        created_at=tools.clock.now(),
-        code=code,
-        kernel=KernelStamp(epoch=session.epoch, state="kept"),
-        session_expires_at=session.expires_at,
-    )
-
-
-def _out_of_memory(record: ExecutionRecord, session: SessionRecord) -> ExecutionRecord:
-    """The result of an execution whose whole sandbox went for want of memory."""
-    ended_at = session.last_active_at
-    notice = (
-        "The sandbox was killed because the memory limit was reached and a fresh one was started; "
-        "variables and the files in /mnt/data are gone."
-    )
-    return record.model_copy(
-        update={
-            "status": ExecutionStatus.OUT_OF_MEMORY,
-            "notices": [*record.notices, notice],
-            "duration_s": (ended_at - (record.started_at or ended_at)).total_seconds(),
-            "kernel": KernelStamp(epoch=session.epoch, state="reset"),
-            "session_expires_at": session.expires_at,
-        }
-    )

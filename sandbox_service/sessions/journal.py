@@ -1,116 +1,153 @@
-"""The record of one execution as it grows: numbered events, readers that wait, and the final result."""
+"""The events of one execution: numbered and written by who runs it, read by anybody on any replica."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
+from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.patience import patiently
+from sandbox_service.domain.stores import EventPage, Journals, Lease
 from sandbox_service.domain.values import (
     ArtifactRecord,
+    EventType,
     ExecutionEvent,
     ExecutionRecord,
     ExecutionStatus,
+    Output,
 )
 
-EventType = Literal["execution.started", "output", "artifact", "execution.completed"]
+PAGE = 500
+ALL = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    type: EventType
-    payload: dict[str, Any] | ArtifactRecord | ExecutionRecord
+class JournalWriter:
+    """Numbers events from 1 and writes them in batches, in order, while the block of `running` lasts.
 
-
-class Journal:
-    """Events of one execution, numbered from 1. One writer, any number of readers.
-
-    A terminal record is set once and never changes; `on_final` is called with it, before any reader.
+    Readers see an event when it is kept, never before. A writer that does its work a second time, after
+    another replica was lost, gives the same numbers; the store leaves out what it has.
     """
 
-    def __init__(
-        self,
-        record: ExecutionRecord,
-        on_final: Callable[[ExecutionRecord], None] = lambda record: None,
-    ) -> None:
+    def __init__(self, journals: Journals, lease: Lease, record: ExecutionRecord) -> None:
         self.record = record
-        self._on_final = on_final
-        self._entries: list[_Entry] = []
-        self._dropped = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._journals = journals
+        self._lease = lease
+        self._last_id = 0
+        self._unwritten: list[ExecutionEvent] = []
+        self._news = asyncio.Event()
+        self._writing = asyncio.Lock()  # keeps batches in order
+        self._failure: ServiceError | None = None
 
-    @property
-    def is_final(self) -> bool:
-        return self.record.status.is_final
-
-    @property
-    def last_event_id(self) -> int:
-        return self._dropped + len(self._entries)
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Write in the background, for the block."""
+        task = asyncio.create_task(self._write_forever())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def start(self, record: ExecutionRecord) -> None:
         self.record = record
-        self._append(_Entry("execution.started", record))
+        self._add("execution.started", record)
 
     def add_output(self, payload: dict[str, Any]) -> None:
-        self._append(_Entry("output", payload))
+        self._add("output", payload)
 
     def add_artifact(self, artifact: ArtifactRecord) -> None:
-        self._append(_Entry("artifact", artifact))
+        self._add("artifact", artifact)
 
-    def finish(self, record: ExecutionRecord) -> None:
-        """Set the final result. Only the first call counts."""
-        if self.is_final:
-            return
-        self.record = record
-        self._on_final(record)
-        self._append(_Entry("execution.completed", record))
+    def realign(self, last_id: int) -> None:
+        """Events up to `last_id` were written before and cannot be told again: go on behind them."""
+        if self._last_id < last_id:
+            first = self._last_id + 1
+            self._last_id = last_id
+            gap = {"from_id": first, "to_id": last_id + 1, "reason": "replica_lost"}
+            self._add("gap", gap)
+            self.add_output({"action": "clear", "index": 0, "output": None})
 
-    def forget_events(self) -> None:
-        """Keep the final event only; readers of older ones go straight to it."""
-        self._dropped += max(0, len(self._entries) - 1)
-        del self._entries[:-1]
+    async def finish(self, record: ExecutionRecord) -> bool:
+        """Write the final record; True if this made it final. Raises LeaseLost."""
+        async with self._writing:
+            self.record = record
+            self._add("execution.completed", record)
+            return await self._write_batch()
 
-    async def wait(self) -> ExecutionRecord:
-        """The final record."""
-        while not self.is_final:
-            await self._next_change()
-        return self.record
+    def _add(
+        self, kind: EventType, payload: dict[str, Any] | ArtifactRecord | ExecutionRecord
+    ) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._last_id += 1
+        self._unwritten.append(ExecutionEvent(self._last_id, kind, payload))
+        self._news.set()
 
-    async def events(self, after: int = 0) -> AsyncIterator[ExecutionEvent]:
-        """Events with an id above `after`, as they come, up to execution.completed."""
-        position = max(after, self._dropped)
+    async def _write_forever(self) -> None:
+        try:
+            while True:
+                await self._news.wait()
+                async with self._writing:
+                    await self._write_batch()
+        except ServiceError as error:
+            self._failure = error
+
+    async def _write_batch(self) -> bool:
+        self._news.clear()
+        batch, record = self._unwritten, self.record
+        self._unwritten = []
+        return await patiently(lambda: self._journals.write(self._lease, record, batch))
+
+
+async def read_events(
+    journals: Journals, record: ExecutionRecord, after: int
+) -> AsyncIterator[ExecutionEvent]:
+    """Events with a number above `after`, as they come, up to execution.completed."""
+    with journals.watch(record.id) as news:
         while True:
-            while position < self.last_event_id:
-                entry = self._entries[position - self._dropped]
-                position += 1
-                yield ExecutionEvent(id=position, type=entry.type, payload=_payload(entry))
-                position = max(position, self._dropped)
-            if self.is_final:
+            news.clear()
+            page = await journals.read(record.session_id, record.id, after, PAGE)
+            for event in page.events:
+                after = event.id
+                yield event
+            if page.is_final and after >= page.last_id:
                 return
-            await self._next_change()
-
-    def _append(self, entry: _Entry) -> None:
-        self._entries.append(entry)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _next_change(self) -> None:
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
+            if not page.events:
+                await news.wait()
 
 
-def _payload(entry: _Entry) -> dict[str, Any]:
-    if isinstance(entry.payload, ExecutionRecord):
-        return {"execution": entry.payload.model_dump(mode="json")}
-    if isinstance(entry.payload, ArtifactRecord):
-        return {"artifact": entry.payload.model_dump(mode="json")}
-    return entry.payload
+async def read_all(journals: Journals, record: ExecutionRecord) -> EventPage:
+    """Every event that is kept."""
+    return await journals.read(record.session_id, record.id, 0, ALL)
 
 
-def ended_without_running(
-    record: ExecutionRecord, status: ExecutionStatus, notice: str
+async def ended_from_outside(
+    journals: Journals, record: ExecutionRecord, status: ExecutionStatus, notice: str
 ) -> ExecutionRecord:
-    """The final record of an execution that never reached the kernel, or was cut off."""
-    return record.model_copy(update={"status": status, "notices": [*record.notices, notice]})
+    """The final record of an execution that nobody can run to its end, with the output that it showed."""
+    outputs: list[Output] = list(record.outputs)
+    with suppress(ServiceError):
+        outputs = shown_outputs((await read_all(journals, record)).events)
+    changes = {"status": status, "outputs": outputs, "notices": [*record.notices, notice]}
+    return record.model_copy(update=changes)
+
+
+def shown_outputs(events: Sequence[ExecutionEvent]) -> list[Output]:
+    """The output nodes that a reader of these events holds. Pure."""
+    nodes: list[Output] = []
+    for event in events:
+        if event.type == "output" and isinstance(event.payload, dict):
+            _apply(nodes, event.payload)
+    return nodes
+
+
+def _apply(nodes: list[Output], change: dict[str, Any]) -> None:
+    index, output = change["index"], change["output"]
+    match change["action"]:
+        case "clear":
+            nodes.clear()
+        case "extend" if index < len(nodes):
+            nodes[index] = {**nodes[index], "text": nodes[index]["text"] + output["text"]}
+        case "replace" if index < len(nodes):
+            nodes[index] = output
+        case _:
+            nodes.append(output)

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Callable
 
 from sandbox_service.domain.errors import ServiceError
-from sandbox_service.domain.ports import Clock, KernelConnection
+from sandbox_service.domain.ports import KernelConnection
 
 
 class InterruptLadder:
     """Stops an execution that passed its deadline. Cancelled by its owner as soon as that has ended."""
 
     def __init__(
-        self, kernel: KernelConnection, clock: Clock, grace_s: float, report: Callable[[str], None]
+        self,
+        kernel: KernelConnection,
+        execution_id: str,
+        grace_s: float,
+        report: Callable[[str], None],
     ) -> None:
         self._kernel = kernel
-        self._clock = clock
+        self._execution_id = execution_id
         self._grace_s = grace_s
         self._report = report
 
@@ -27,13 +31,13 @@ class InterruptLadder:
         self._report("The code did not stop: the kernel was killed and a fresh one started.")
         stuck = await self._kernel.health()
         before_kill()
-        await self._kernel.restart(stuck.incarnation)
-        await self._clock.sleep(self._grace_s)
+        await self._kernel.restart(stuck.incarnation, self._execution_id)
+        await asyncio.sleep(self._grace_s)
 
     async def _interrupt(self) -> None:
         try:
             async with asyncio.timeout(self._grace_s):
-                await self._kernel.interrupt()
+                await self._kernel.interrupt(self._execution_id)
         except (TimeoutError, ServiceError):
             pass
-        await self._clock.sleep(self._grace_s)
+        await asyncio.sleep(self._grace_s)

@@ -33,11 +33,18 @@ class Metrics:
             buckets=CELL_BUCKETS,
             registry=self.registry,
         )
-        self.executions_queued = Gauge(
-            "sandbox_executions_queued", "Executions waiting or running.", registry=self.registry
+        self.queues_worked = Gauge(
+            "sandbox_queues_worked",
+            "Sessions whose executions this process runs.",
+            registry=self.registry,
         )
         self.artifact_bytes = Counter(
             "sandbox_artifact_bytes", "Bytes stored as artifacts.", registry=self.registry
+        )
+        self.readers_dropped = Counter(
+            "sandbox_readers_dropped",
+            "Callers who took nothing of a stream or a file for too long.",
+            registry=self.registry,
         )
         self.audit_dropped = Counter(
             "sandbox_audit_dropped",

@@ -21,7 +21,6 @@ from sandbox_service.domain.tenancy import (
 from sandbox_service.domain.values import (
     ArtifactRecord,
     ExecutionRecord,
-    Limits,
     Output,
     SessionRecord,
     SessionStatus,
@@ -81,16 +80,16 @@ class Oversight:
     def release_execution(self, record: ExecutionRecord) -> None:
         self.quotas.release(record.tenant, Held.EXECUTIONS, record.id)
 
-    def execution_ended(self, record: ExecutionRecord, limits: Limits, caller: Caller) -> None:
+    def execution_ended(self, record: ExecutionRecord) -> None:
         """CPU seconds are counted as all that it can have used: its time, on all its CPUs."""
         duration_s = self._duration_s(record)
         self.release_execution(record)
-        self.quotas.spend_cpu(record.tenant, duration_s * limits.cpus)
+        self.quotas.spend_cpu(record.tenant, duration_s * record.terms.cpus)
         self.audit.record(
             "execution.finished",
             tenant=record.tenant,
-            key_id=caller.key_id,
-            address=caller.address,
+            key_id=record.terms.key_id,
+            address=record.terms.address,
             session_id=record.session_id,
             execution_id=record.id,
             status=record.status.value,

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections import deque
 from dataclasses import dataclass
 
 from sandbox_service.domain.errors import ServiceError
 from sandbox_service.domain.ids import new_id
-from sandbox_service.domain.ports import Clock, SandboxBackend
+from sandbox_service.domain.ports import Clock, Sandbox, SandboxBackend
+from sandbox_service.domain.stores import PoolStore
 from sandbox_service.domain.values import Limits, SandboxRef, SandboxSpec, Template
+from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.provisioning import Provisioned, Provisioner
 
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 LONGEST_PAUSE_S = 30.0
 HEALTH_WAIT_S = 2.0
 SETTLE_S = 0.5
+LOOK_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ def needs_resize(asked: Limits, template: Template) -> bool:
 
 
 class WarmPool:
-    """Fills itself in the background, one sandbox at a time, while `run` runs."""
+    """Any replica claims from it; the leader fills it in the background, one sandbox at a time, while `run` runs."""
 
     def __init__(
         self,
         template: Template,
         size: PoolSize,
+        store: PoolStore,
+        leader: Leader,
         provisioner: Provisioner,
         backend: SandboxBackend,
         clock: Clock,
@@ -57,53 +61,55 @@ class WarmPool:
     ) -> None:
         self._template = template
         self._size = size
+        self._store = store
+        self._leader = leader
         self._provisioner = provisioner
         self._backend = backend
         self._clock = clock
         self._metrics = metrics
-        self._ready: deque[Provisioned] = deque()
-        self._claims: deque[float] = deque()
+        self._open: dict[str, Sandbox] = {}
         self._starting: SandboxRef | None = None
         self._demand = asyncio.Event()
 
-    @property
-    def sandbox_ids(self) -> frozenset[str]:
+    async def sandbox_ids(self) -> frozenset[str]:
         """What the pool holds or is making, so that nobody reaps it."""
-        held = {warm.ref.sandbox_id for warm in self._ready}
+        held = {ref.sandbox_id for ref in await self._store.ready(self._template.name)}
         return frozenset(held | ({self._starting.sandbox_id} if self._starting else set()))
-
-    @property
-    def ready_count(self) -> int:
-        return len(self._ready)
 
     async def claim(self, limits: Limits) -> Provisioned | None:
         """Take a ready sandbox with these limits out of the pool; None on a miss."""
-        self._claims.append(self._clock.monotonic())
+        await self._store.note_claim(self._template.name)
         self._demand.set()
         claimed = await self._take(limits) if fits_warm(limits, self._template) else None
         self._metrics.pool_claims.labels("hit" if claimed else "miss").inc()
         return claimed
 
     async def _take(self, limits: Limits) -> Provisioned | None:
-        while self._ready:
-            warm = self._ready.popleft()
-            self._count()
-            if await self._is_usable(warm, limits):
-                return warm
-            await self._discard(warm)
+        while (ref := await self._store.take(self._template.name)) is not None:
+            sandbox = await self._usable(ref, limits)
+            if sandbox is not None:
+                return Provisioned(ref, sandbox, "pool")
+            await self._stop(ref)
         return None
 
-    async def _is_usable(self, warm: Provisioned, limits: Limits) -> bool:
+    async def _usable(self, ref: SandboxRef, limits: Limits) -> Sandbox | None:
+        sandbox = self._open.pop(ref.sandbox_id, None)
         try:
             async with asyncio.timeout(HEALTH_WAIT_S):
-                health = await warm.sandbox.kernel.health()
-                if health.state != "idle":
-                    return False
-                if needs_resize(limits, self._template):
-                    return await self._backend.resize(warm.ref, limits)
-                return True
+                sandbox = sandbox or await self._backend.connect(ref)
+                if await self._is_fit(ref, sandbox, limits):
+                    return sandbox
         except (ServiceError, TimeoutError):
+            logger.info("pool_sandbox_unusable sandbox=%s", ref.sandbox_id)
+        if sandbox is not None:
+            await sandbox.close()
+        return None
+
+    async def _is_fit(self, ref: SandboxRef, sandbox: Sandbox, limits: Limits) -> bool:
+        health = await sandbox.kernel.health()
+        if health.state != "idle":
             return False
+        return not needs_resize(limits, self._template) or await self._backend.resize(ref, limits)
 
     async def run(self) -> None:
         """Keep the pool at its target until cancelled. A failed start is tried again, ever more slowly."""
@@ -118,30 +124,34 @@ class WarmPool:
                 await self._clock.sleep(pause_s)
 
     async def _step(self) -> None:
-        missing = self._target() - len(self._ready)
+        if not await self._leader.leads():
+            await self._wait_for_change()
+            return
+        missing = await self._missing()
         if missing > 0:
             await self._let_claimers_go_first()
             await self._add_one()
         elif missing < 0:
-            warm = self._ready.popleft()
-            self._count()
-            await self._discard(warm)
+            await self._drop_one()
         else:
             await self._wait_for_change()
 
+    async def _missing(self) -> int:
+        name = self._template.name
+        demand = await self._store.demand(name, self._size.window_s)
+        ready = await self._store.ready(name)
+        self._metrics.pool_ready.labels(name).set(len(ready))
+        await self._close_all_but({ref.sandbox_id for ref in ready})
+        return target_size(self._size, demand.claims) - len(ready)
+
     async def _let_claimers_go_first(self) -> None:
         """A start takes a whole CPU: while something is ready, not beside a claimer's first cell."""
-        while self._ready and self._claims:
-            pause_s = self._claims[-1] + SETTLE_S - self._clock.monotonic()
-            if pause_s <= 0:
+        name = self._template.name
+        while await self._store.ready(name):
+            age_s = (await self._store.demand(name, self._size.window_s)).last_age_s
+            if age_s is None or age_s >= SETTLE_S:
                 return
-            await self._clock.sleep(pause_s)
-
-    def _target(self) -> int:
-        horizon = self._clock.monotonic() - self._size.window_s
-        while self._claims and self._claims[0] < horizon:
-            self._claims.popleft()
-        return target_size(self._size, len(self._claims))
+            await self._clock.sleep(SETTLE_S - age_s)
 
     async def _add_one(self) -> None:
         spec = SandboxSpec(
@@ -153,35 +163,60 @@ class WarmPool:
         )
         try:
             warm = await self._provisioner.start(spec, self._note)
+            self._open[warm.ref.sandbox_id] = warm.sandbox
+            await self._store.add(self._template.name, warm.ref)
         finally:
             self._starting = None
-        self._ready.append(Provisioned(warm.ref, warm.sandbox, "pool"))
-        self._count()
+        self._metrics.pool_ready.labels(self._template.name).inc()
 
     async def _note(self, ref: SandboxRef) -> None:
         self._starting = ref
 
     async def _wait_for_change(self) -> None:
-        """Until a claim comes, or old claims may have left the window."""
+        """Until a claim comes here; those of other replicas, and old ones that leave the window, soon after."""
         self._demand.clear()
         try:
-            async with asyncio.timeout(self._size.window_s / 4):
+            async with asyncio.timeout(LOOK_AGAIN_S):
                 await self._demand.wait()
         except TimeoutError:
             return
 
-    async def _discard(self, warm: Provisioned) -> None:
-        await warm.sandbox.close()
+    async def drop_missing(self, there: frozenset[str]) -> None:
+        """Take out those that the engine does not run any more."""
+        ready = await self._store.ready(self._template.name)
+        if all(ref.sandbox_id in there for ref in ready):
+            return
+        for _ in ready:
+            ref = await self._store.take(self._template.name)
+            if ref is not None and ref.sandbox_id in there:
+                await self._store.add(self._template.name, ref)
+            elif ref is not None:
+                await self._stop(ref)
+
+    async def _drop_one(self) -> None:
+        ref = await self._store.take(self._template.name)
+        if ref is not None:
+            await self._stop(ref)
+
+    async def _stop(self, ref: SandboxRef) -> None:
+        sandbox = self._open.pop(ref.sandbox_id, None)
+        if sandbox is not None:
+            await sandbox.close()
         try:
-            await self._backend.stop(warm.ref)
+            await self._backend.stop(ref)
         except ServiceError as error:
-            logger.warning("sandbox_stop_failed sandbox=%s %s", warm.ref.sandbox_id, error.code)
+            logger.warning("sandbox_stop_failed sandbox=%s reason=%s", ref.sandbox_id, error.code)
+
+    async def _close_all_but(self, sandbox_ids: set[str]) -> None:
+        """Close the lines to what other replicas have claimed."""
+        for sandbox_id in [known for known in self._open if known not in sandbox_ids]:
+            await self._open.pop(sandbox_id).close()
 
     async def drain(self) -> None:
-        """Stop everything the pool holds; `run` must have been cancelled before."""
-        ready, self._ready = list(self._ready), deque()
-        self._count()
-        await asyncio.gather(*(self._discard(warm) for warm in ready))
+        """Stop everything that waits in the pool."""
+        while (ref := await self._store.take(self._template.name)) is not None:
+            await self._stop(ref)
 
-    def _count(self) -> None:
-        self._metrics.pool_ready.labels(self._template.name).set(len(self._ready))
+    async def aclose(self) -> None:
+        """Close the lines; the sandboxes wait for the next process."""
+        await self._close_all_but(set())

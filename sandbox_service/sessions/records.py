@@ -1,13 +1,14 @@
 """Changes to session records: read, decide, write, and again when another writer was first."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import Conflict, NotFound, NotYours, SessionGone
-from sandbox_service.domain.ports import Clock, SessionStore
+from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.stores import SessionStore
 from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionStatus
-from sandbox_service.sessions.live import LiveSession
-from sandbox_service.sessions.terms import touched
+from sandbox_service.sessions.terms import is_due, touched
 
 Change = Callable[[SessionRecord], SessionRecord]
 
@@ -61,23 +62,27 @@ class SessionRecords:
 
         return await self.change(session_id, extend)
 
-    async def after_kernel_seen(self, live: LiveSession, incarnation: int) -> SessionRecord:
+    async def after_kernel_seen(self, session_id: str, incarnation: int) -> SessionRecord:
         """Count activity, and raise the epoch by the kernels that were lost since the one seen last."""
-        lost = max(0, incarnation - live.incarnation)
-        live.incarnation += lost
         now = self.clock.now()
 
         def change(record: SessionRecord) -> SessionRecord:
-            return touched(record, now).model_copy(update={"epoch": record.epoch + lost})
+            lost = max(0, incarnation - record.incarnation)
+            seen = {"epoch": record.epoch + lost, "incarnation": record.incarnation + lost}
+            return touched(record, now).model_copy(update=seen)
 
-        return await self.change(live.session_id, change)
+        return await self.change(session_id, change)
 
-    async def end(self, session_id: str, status: SessionStatus) -> SessionRecord:
-        """Mark the session as ended; one that already ended stays as it is."""
-        now = self.clock.now()
+    async def end(self, session_id: str, status: SessionStatus, now: datetime) -> SessionRecord:
+        """Mark the session as ended `now`; one that already ended stays as it is.
+
+        An expiry ends it only while it is due and nothing runs in it.
+        """
 
         def finish(record: SessionRecord) -> SessionRecord:
             if record.status not in LIVE_STATUSES:
+                return record
+            if status is SessionStatus.EXPIRED and not is_due(record, now):
                 return record
             return record.model_copy(update={"status": status, "ended_at": now})
 

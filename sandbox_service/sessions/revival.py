@@ -3,9 +3,9 @@
 import asyncio
 
 from sandbox_service.domain.ports import SandboxBackend
-from sandbox_service.domain.values import SandboxState, SessionRecord
+from sandbox_service.domain.values import SandboxRef, SandboxState, SessionRecord
 from sandbox_service.sessions.ending import SessionEnder
-from sandbox_service.sessions.live import LiveSession
+from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.provisioning import Provisioned
 from sandbox_service.sessions.records import SessionRecords, require_live
 from sandbox_service.sessions.source import SandboxSource
@@ -22,47 +22,56 @@ class Reviver:
         self,
         records: SessionRecords,
         backend: SandboxBackend,
+        lines: SandboxLines,
         source: SandboxSource,
         ender: SessionEnder,
     ) -> None:
         self._records = records
         self._backend = backend
+        self._lines = lines
         self._source = source
         self._ender = ender
 
-    async def revive(self, live: LiveSession) -> SessionRecord | None:
+    async def revive(self, session_id: str) -> SessionRecord | None:
         """Put the session on a new sandbox, with the epoch raised and an empty workspace.
 
-        None when the engine does not say that memory took the old one. Raises what a start raises.
+        None when the engine does not say that memory took the old one. Raises what a start raises,
+        NotFound and SessionGone.
         """
-        if not await self._died_of_memory(live):
+        record = await self._records.change(session_id, _still_live)
+        lost = record.sandbox
+        if lost is None or not await self._died_of_memory(record, lost):
             return None
-        record = await self._records.change(live.session_id, _still_live)
         provisioned = await self._source.provide(record)
-        lost, live.ref = live.ref, provisioned.ref
-        old_line, live.sandbox = live.sandbox, provisioned.sandbox
-        live.incarnation, live.oom_kills = 1, 0
-        await old_line.close()
+        await self._lines.close(session_id)
         await self._ender.stop_sandbox(lost)
-        return await self._moved(live, provisioned)
+        try:
+            moved = await self._moved(session_id, provisioned)
+        except BaseException:
+            await provisioned.sandbox.close()
+            await self._ender.stop_sandbox(provisioned.ref)
+            raise
+        self._lines.put(session_id, provisioned.ref, provisioned.sandbox)
+        return moved
 
-    async def _died_of_memory(self, live: LiveSession) -> bool:
+    async def _died_of_memory(self, record: SessionRecord, ref: SandboxRef) -> bool:
         """The engine may still be taking note of the end when the line breaks."""
+        known = self._lines.oom_kills(record)
         for _ in range(ENGINE_WORD_TRIES):
-            report = await self._backend.report(live.ref)
+            report = await self._backend.report(ref)
             if report.state is not SandboxState.RUNNING:
-                return report.oom_kills > live.oom_kills
+                return report.oom_kills > known
             await asyncio.sleep(ENGINE_WORD_STEP_S)
         return False
 
-    async def _moved(self, live: LiveSession, provisioned: Provisioned) -> SessionRecord:
+    async def _moved(self, session_id: str, provisioned: Provisioned) -> SessionRecord:
         now = self._records.clock.now()
 
         def change(record: SessionRecord) -> SessionRecord:
-            moved = {"sandbox": provisioned.ref, "epoch": record.epoch + 1}
+            moved = {"sandbox": provisioned.ref, "epoch": record.epoch + 1, "incarnation": 1}
             return touched(_still_live(record).model_copy(update=moved), now)
 
-        return await self._records.change(live.session_id, change)
+        return await self._records.change(session_id, change)
 
 
 def _still_live(record: SessionRecord) -> SessionRecord:

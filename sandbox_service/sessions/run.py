@@ -2,37 +2,36 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sandbox_service.domain.errors import AgentViolation, NotFound, SandboxLost, ServiceError
-from sandbox_service.domain.ports import (
-    Clock,
-    ExecuteRequest,
-    ExecutionEnd,
-    ExecutionLine,
-    SandboxBackend,
-)
+from sandbox_service.domain.errors import AgentViolation, SandboxLost, ServiceError
+from sandbox_service.domain.names import display_path
+from sandbox_service.domain.patience import patiently
+from sandbox_service.domain.ports import Clock, ExecutionEnd, MessageGap, SandboxBackend
+from sandbox_service.domain.stores import EventPage, Lease, Mark, Stores
 from sandbox_service.domain.values import (
+    ArtifactRecord,
     ExecutionRecord,
     ExecutionStatus,
     KernelStamp,
-    SandboxState,
     SessionRecord,
 )
 from sandbox_service.files.artifacts import ArtifactOwner, Artifacts
 from sandbox_service.kernels.outputs import OutputChange, OutputReducer
+from sandbox_service.sessions.finishing import Finished
+from sandbox_service.sessions.journal import JournalWriter, read_all
 from sandbox_service.sessions.ladder import InterruptLadder
-from sandbox_service.sessions.live import LiveSession, QueuedExecution
+from sandbox_service.sessions.lines import Line, SandboxLines
 from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notice, outcome
+from sandbox_service.sessions.reading import ExecutionReader
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import touched
 
 logger = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 2000
-RESUME_ATTEMPTS = 3
 ABANDON_AFTER_S = 10.0
 OOM_WORD_TRIES = 10
 OOM_WORD_STEP_S = 0.05
@@ -42,72 +41,101 @@ OOM_WORD_STEP_S = 0.05
 class RunTools:
     """What every run needs from the rooms around it."""
 
+    stores: Stores
     records: SessionRecords
     backend: SandboxBackend
+    lines: SandboxLines
     artifacts: Artifacts
     clock: Clock
     interrupt_grace_s: float
 
 
 class Run:
-    """Runs one queued execution on its session's kernel and fills its journal.
+    """Runs the first execution of a queue on its session's kernel and fills its journal.
 
-    Raises SandboxLost or AgentViolation when the sandbox cannot be used further; the journal is then
-    left unfinished for the caller to end.
+    One that is running already was begun by a replica that is gone: the agent tells its lines again, and
+    the journal leaves out what it has. Raises SandboxLost or AgentViolation when the sandbox cannot be used
+    further, with the execution left unfinished for the caller to end; LeaseLost when it is another's now.
     """
 
-    def __init__(self, live: LiveSession, item: QueuedExecution, tools: RunTools) -> None:
-        self._live = live
-        self._item = item
+    _line: Line
+
+    def __init__(self, lease: Lease, record: ExecutionRecord, tools: RunTools) -> None:
         self._tools = tools
-        self._journal = item.journal
-        self._reducer = OutputReducer(item.output_bytes, MAX_OUTPUTS)
+        self._begun = record
+        self._is_resumed = record.status is ExecutionStatus.RUNNING
+        self._known_epoch: int | None = None
+        self._told = EventPage((), is_final=False, last_id=0)
+        self._writer = JournalWriter(tools.stores.journals, lease, record)
+        self._reducer = OutputReducer(record.terms.output_bytes, MAX_OUTPUTS)
         self._notices: list[str] = []
         self._passed_deadline = False
+        self._has_killed = False
         self._ladder: asyncio.Task[None] | None = None
 
-    async def __call__(self) -> None:
-        await self._start()
-        started = self._tools.clock.monotonic()
-        try:
+    async def __call__(self) -> Finished:
+        with self._writer.running():
+            await self._start()
+            started = self._tools.clock.monotonic() - self._elapsed_s()
             end = await self._run_to_end()
-        finally:
-            self._journal.record = self._with_outputs()
-        duration_s = self._tools.clock.monotonic() - started
-        status = await self._judge(end)
-        if self._reducer.truncated:
-            self._notices.append(_cut_notice(self._item.output_bytes))
-        await self._collect_artifacts(end)
-        await self._finish(end, status, duration_s)
+            duration_s = self._tools.clock.monotonic() - started
+            status = await self._judge(end)
+            if self._reducer.truncated:
+                self._notices.append(_cut_notice(self._begun.terms.output_bytes))
+            artifacts = await self._collect_artifacts(end)
+            session = await patiently(
+                lambda: self._tools.records.after_kernel_seen(
+                    self._begun.session_id, end.incarnation
+                )
+            )
+            final = self._final(status, duration_s, session, artifacts)
+            return Finished(final, await self._writer.finish(final))
 
     async def _start(self) -> None:
-        now = self._tools.clock.now()
-        epoch_before: int | None = None
+        session = await patiently(self._begin)
+        if self._is_resumed:
+            self._told = await patiently(lambda: read_all(self._tools.stores.journals, self._begun))
+            self._writer.start(self._begun)
+        else:
+            changes = {
+                "status": ExecutionStatus.RUNNING,
+                "started_at": self._tools.clock.now(),
+                "kernel": self._stamp(session.epoch),
+                "session_expires_at": session.expires_at,
+            }
+            self._writer.start(self._begun.model_copy(update=changes))
+        self._line = await self._tools.lines.to(session)
+
+    async def _begin(self) -> SessionRecord:
+        """Note the epoch that this execution runs on, and remember the one that its caller knows."""
+        now, session_id = self._tools.clock.now(), self._begun.session_id
+        if self._is_resumed:
+            kernel = self._begun.kernel
+            self._known_epoch = kernel.epoch if kernel.state == "kept" else None
+            return await self._tools.records.change(session_id, lambda record: record)
 
         def begin(record: SessionRecord) -> SessionRecord:
-            nonlocal epoch_before
-            epoch_before = record.last_run_epoch
+            self._known_epoch = self._known_epoch or record.last_run_epoch or record.epoch
+            if record.last_run_epoch == record.epoch:
+                return record
             return touched(record, now).model_copy(update={"last_run_epoch": record.epoch})
 
-        session = await self._tools.records.change(self._live.session_id, begin)
-        self._known_epoch = session.epoch if epoch_before is None else epoch_before
-        self._journal.start(
-            self._journal.record.model_copy(
-                update={
-                    "status": ExecutionStatus.RUNNING,
-                    "started_at": now,
-                    "kernel": self._stamp(session.epoch),
-                    "session_expires_at": session.expires_at,
-                }
-            )
-        )
+        return await self._tools.records.change(session_id, begin)
 
     def _stamp(self, epoch: int) -> KernelStamp:
         return KernelStamp(epoch=epoch, state="kept" if epoch == self._known_epoch else "reset")
 
+    def _elapsed_s(self) -> float:
+        """How long it has run under a replica that is gone."""
+        if not self._is_resumed or self._begun.started_at is None:
+            return 0.0
+        return max(0.0, (self._tools.clock.now() - self._begun.started_at).total_seconds())
+
     async def _run_to_end(self) -> ExecutionEnd:
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(self._item.timeout_s, self._climb_ladder)
+        left_s = self._begun.terms.timeout_s - self._elapsed_s()
+        self._passed_deadline = left_s <= 0
+        deadline = loop.call_later(max(0.0, left_s), self._climb_ladder)
         try:
             async with asyncio.timeout(None) as self._patience:
                 return await self._read_lines()
@@ -119,48 +147,21 @@ class Run:
                 self._ladder.cancel()
 
     async def _read_lines(self) -> ExecutionEnd:
-        async with aclosing(self._lines()) as lines:
+        reader = ExecutionReader(self._line, self._begun, self._tools.backend)
+        async with aclosing(reader.lines()) as lines:
             async for line in lines:
                 if isinstance(line, ExecutionEnd):
                     self._publish(self._reducer.settle())
                     return line
+                if isinstance(line, MessageGap) and line.reason == "ring":
+                    self._writer.realign(self._told.last_id)
                 self._publish(self._reducer.apply(line))
         raise SandboxLost("The line to the sandbox ended early.")
 
     def _publish(self, changes: Sequence[OutputChange]) -> None:
         for change in changes:
             payload = {"action": change.action, "index": change.index, "output": change.output}
-            self._journal.add_output(payload)
-
-    async def _lines(self) -> AsyncGenerator[ExecutionLine, None]:
-        """The lines of the execution, each once, across broken connections."""
-        record = self._journal.record
-        request = ExecuteRequest(record.id, record.code, self._item.output_bytes)
-        kernel = self._live.sandbox.kernel
-        source, seen = kernel.execute(request), 0
-        for attempt in range(RESUME_ATTEMPTS):
-            try:
-                async with aclosing(source) as lines:
-                    async for line in lines:
-                        if line.seq > seen:
-                            seen = line.seq
-                            yield line
-                        if isinstance(line, ExecutionEnd):
-                            return
-            except AgentViolation:
-                raise
-            except NotFound:
-                source = kernel.execute(request)
-            except SandboxLost:
-                await self._require_running(attempt)
-                source = kernel.resume(record.id, seen)
-        raise SandboxLost("The line to the sandbox broke and could not be taken up again.")
-
-    async def _require_running(self, attempt: int) -> None:
-        report = await self._tools.backend.report(self._live.ref)
-        if report.state is not SandboxState.RUNNING:
-            raise SandboxLost(f"The sandbox has {report.state.value}.")
-        await self._tools.clock.sleep(0.1 * attempt)
+            self._writer.add_output(payload)
 
     def _climb_ladder(self) -> None:
         self._passed_deadline = True
@@ -169,7 +170,7 @@ class Run:
     async def _climb(self) -> None:
         tools = self._tools
         ladder = InterruptLadder(
-            self._live.sandbox.kernel, tools.clock, tools.interrupt_grace_s, self._notices.append
+            self._line.sandbox.kernel, self._begun.id, tools.interrupt_grace_s, self._notices.append
         )
         try:
             await ladder.climb(self._note_kill)
@@ -178,31 +179,34 @@ class Run:
         self._patience.reschedule(asyncio.get_running_loop().time() + ABANDON_AFTER_S)
 
     def _note_kill(self) -> None:
-        self._item.was_killed = True
+        self._has_killed = True
 
     async def _judge(self, end: ExecutionEnd) -> ExecutionStatus:
-        engine_saw_oom = end.reason == "kernel_died" and await self._engine_saw_oom(end)
-        status = outcome(
-            end,
-            Circumstances(
-                reply_status=self._reducer.reply_status,
-                passed_deadline=self._passed_deadline,
-                was_interrupted=self._item.was_interrupted,
-                engine_saw_oom=engine_saw_oom,
-            ),
+        if end.reason == "finished" and self._reducer.reply_status == "ok":
+            return outcome(end, Circumstances("ok", self._passed_deadline))
+        marks = await patiently(
+            lambda: self._tools.stores.executions.marks(self._begun.session_id, self._begun.id)
         )
+        was_killed = self._has_killed or Mark.KILLED in marks
+        around = Circumstances(
+            reply_status=self._reducer.reply_status,
+            passed_deadline=self._passed_deadline,
+            was_interrupted=bool(marks),
+            engine_saw_oom=await self._engine_saw_oom(end, was_killed=was_killed),
+        )
+        status = outcome(end, around)
         if end.reason == "kernel_died":
             self._notices.append(death_notice(end, status))
-        elif status is not ExecutionStatus.OK:
-            await self._has_new_oom_kill()  # of a process that the code started, not of the kernel
         return status
 
-    async def _engine_saw_oom(self, end: ExecutionEnd) -> bool:
+    async def _engine_saw_oom(self, end: ExecutionEnd, *, was_killed: bool) -> bool:
         """Ask the engine; its word on memory can come a moment after the kernel's death."""
-        if end.exit_signal != SIGKILL:
+        if end.reason == "finished" or was_killed:
+            await (
+                self._has_new_oom_kill()
+            )  # of a process that the code started: old news from now on
             return False
-        if self._item.was_killed:
-            await self._has_new_oom_kill()  # what it says is old news from now on
+        if end.exit_signal != SIGKILL:
             return False
         for _ in range(OOM_WORD_TRIES):
             if await self._has_new_oom_kill():
@@ -213,50 +217,43 @@ class Run:
     async def _has_new_oom_kill(self) -> bool:
         """Whether the engine has counted one since it was asked last."""
         try:
-            report = await self._tools.backend.report(self._live.ref)
+            report = await self._tools.backend.report(self._line.ref)
         except ServiceError as error:
-            logger.warning("engine_did_not_say session=%s %s", self._live.session_id, error.code)
+            logger.warning("engine_did_not_say session=%s %s", self._begun.session_id, error.code)
             return False
-        is_new = report.oom_kills > self._live.oom_kills
-        self._live.oom_kills = report.oom_kills
+        is_new = report.oom_kills > self._line.oom_kills
+        self._line.oom_kills = report.oom_kills
         return is_new
 
-    async def _collect_artifacts(self, end: ExecutionEnd) -> None:
-        self._artifacts = []
+    async def _collect_artifacts(self, end: ExecutionEnd) -> list[ArtifactRecord]:
         if end.changes_truncated:
             self._notices.append("More files changed than are listed as artifacts.")
-        if not end.changed:
-            return
-        record = self._journal.record
+        record = self._begun
+        told = [e.payload for e in self._told.events if isinstance(e.payload, ArtifactRecord)]
+        paths = {artifact.path for artifact in told}
         owner = ArtifactOwner(record.tenant, record.session_id, record.id)
-        collected = await self._tools.artifacts.collect(
-            self._live.sandbox.files, end.changed, owner
-        )
-        self._artifacts = list(collected.records)
+        changed = [file for file in end.changed if display_path(file.path) not in paths]
+        collected = await self._tools.artifacts.collect(self._line.sandbox.files, changed, owner)
         self._notices.extend(collected.notices)
-        for artifact in self._artifacts:
-            self._journal.add_artifact(artifact)
+        artifacts = [*told, *collected.records]
+        for artifact in artifacts:
+            self._writer.add_artifact(artifact)
+        return artifacts
 
-    async def _finish(self, end: ExecutionEnd, status: ExecutionStatus, duration_s: float) -> None:
-        session = await self._tools.records.after_kernel_seen(self._live, end.incarnation)
-        self._journal.finish(self._final(status, duration_s, session))
-
-    def _with_outputs(self) -> ExecutionRecord:
-        return self._journal.record.model_copy(
+    def _final(
+        self,
+        status: ExecutionStatus,
+        duration_s: float,
+        session: SessionRecord,
+        artifacts: list[ArtifactRecord],
+    ) -> ExecutionRecord:
+        return self._writer.record.model_copy(
             update={
+                "status": status,
                 "execution_count": self._reducer.execution_count,
                 "outputs": self._reducer.outputs,
                 "truncated": self._reducer.truncated,
-            }
-        )
-
-    def _final(
-        self, status: ExecutionStatus, duration_s: float, session: SessionRecord
-    ) -> ExecutionRecord:
-        return self._journal.record.model_copy(
-            update={
-                "status": status,
-                "artifacts": self._artifacts,
+                "artifacts": artifacts,
                 "notices": self._notices,
                 "duration_s": duration_s,
                 "kernel": self._stamp(session.epoch),

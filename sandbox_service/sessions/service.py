@@ -3,33 +3,37 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sandbox_service.domain.errors import InvalidRequest, RateLimited, ServiceError
+from sandbox_service.domain.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from sandbox_service.domain.ids import new_id
-from sandbox_service.domain.ports import SessionQuery, WorkspaceFiles
+from sandbox_service.domain.ports import WorkspaceFiles
 from sandbox_service.domain.requests import OpenSession, UpdateSession
+from sandbox_service.domain.stores import Mark, SessionQuery, Stores
 from sandbox_service.domain.values import (
+    LIVE_STATUSES,
     SandboxRef,
     SessionRecord,
     SessionStatus,
     Template,
 )
 from sandbox_service.sessions.ending import SessionEnder
-from sandbox_service.sessions.executions import ExecutionService
-from sandbox_service.sessions.live import LiveSession
+from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
-from sandbox_service.sessions.provisioning import Provisioned
-from sandbox_service.sessions.records import Change, SessionRecords, gone
+from sandbox_service.sessions.records import Change, SessionRecords, require_live
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.terms import check_range, resolve_limits, touched
+from sandbox_service.sessions.workers import Workers
 
 logger = logging.getLogger(__name__)
 
 LONGEST_START_S = 120.0
+JOIN_STEP_S = 0.05
+LONGEST_TOUCH_PAUSE_S = 10.0
+MANY = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,6 @@ class SessionTerms:
     idle_ttl_max_s: float
     max_age_s: float
     max_age_max_s: float
-    max_sessions: int
 
 
 class SessionService:
@@ -49,36 +52,42 @@ class SessionService:
 
     def __init__(
         self,
+        stores: Stores,
         records: SessionRecords,
-        live: dict[str, LiveSession],
+        lines: SandboxLines,
         source: SandboxSource,
         ender: SessionEnder,
-        executions: ExecutionService,
+        workers: Workers,
         templates: dict[str, Template],
         terms: SessionTerms,
         metrics: Metrics,
         oversight: Oversight,
     ) -> None:
+        self._stores = stores
         self._records = records
-        self._oversight = oversight
-        self._live = live
+        self._lines = lines
         self._source = source
         self._ender = ender
-        self._executions = executions
+        self._workers = workers
         self._templates = templates
         self._terms = terms
         self._metrics = metrics
+        self._oversight = oversight
         self._opening: set[asyncio.Task[SessionRecord]] = set()
 
-    async def open(self, tenant: str, request: OpenSession) -> SessionRecord:
-        """Open a session and wait until its kernel answers.
+    async def open(
+        self, tenant: str, request: OpenSession, session_id: str | None = None
+    ) -> SessionRecord:
+        """Open a session and wait until its kernel answers; with a `session_id` once.
 
         Raises InvalidRequest (template, limits, idle_ttl_s, max_age_s), RateLimited (too many sessions,
-        or the tenant's quota), SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
+        or the tenant's quota), SandboxStartFailed, RuntimeUnavailable, EngineUnavailable, ShuttingDown.
         """
         template = self._template(request.template)
-        record = self._new_record(tenant, request, template)
-        self._require_room()
+        record = self._new_record(tenant, request, template, session_id)
+        if session_id is not None and await self._stores.sessions.get(session_id) is not None:
+            return await self._join(session_id)
+        self._workers.require_open()
         # A task of its own: a caller that leaves must not leave a half-open session behind.
         task = asyncio.create_task(self._open(record))
         self._opening.add(task)
@@ -88,39 +97,46 @@ class SessionService:
     async def _open(self, record: SessionRecord) -> SessionRecord:
         await self._oversight.claim_session(record)
         try:
+            await self._records.store.create(record)
+        except Conflict:
+            return await self._join(record.id)
+        try:
             ready = await self._start(record)
         except BaseException:
             self._oversight.release_session(record)
+            with suppress(ServiceError):  # the store is away: the sweep does it, once we are gone
+                await self._records.store.delete(record.id)
             raise
         self._oversight.session_opened(ready)
         return ready
 
+    async def _join(self, session_id: str) -> SessionRecord:
+        """The session that another call opens at this moment. Raises Unavailable when that fails."""
+        while True:
+            record = await self._stores.sessions.get(session_id)
+            if record is None:
+                raise Unavailable(
+                    "The first call with this key failed. Try again.", retry_after_s=1
+                )
+            if record.status is not SessionStatus.STARTING:
+                return record
+            if record.opener not in await self._stores.replicas.alive():
+                await self._ender.drop_unopened(record)
+            await asyncio.sleep(JOIN_STEP_S)
+
     async def _start(self, record: SessionRecord) -> SessionRecord:
         started = self._records.clock.monotonic()
-        await self._records.store.create(record)
+        provisioned = await self._source.provide(record)
         try:
-            provisioned = await self._source.provide(record)
+            ready = await self._records.change(record.id, _as_ready(provisioned.ref, self._records))
         except BaseException:
-            await self._records.store.delete(record.id)
+            await provisioned.sandbox.close()
+            await self._ender.stop_sandbox(provisioned.ref)
             raise
-        ready = await self._records.change(record.id, _as_ready(provisioned.ref, self._records))
-        self._serve(ready, provisioned)
+        self._lines.put(record.id, provisioned.ref, provisioned.sandbox)
         elapsed_s = self._records.clock.monotonic() - started
         self._metrics.session_open_seconds.labels(provisioned.source).observe(elapsed_s)
         return ready
-
-    def _serve(self, record: SessionRecord, provisioned: Provisioned) -> None:
-        live = LiveSession(record.id, record.tenant, provisioned.ref, provisioned.sandbox)
-        self._live[record.id] = live
-        live.worker = asyncio.create_task(self._executions.work(live))
-
-    def _require_room(self) -> None:
-        if len(self._live) + len(self._opening) >= self._terms.max_sessions:
-            raise RateLimited(
-                f"This service runs at most {self._terms.max_sessions} sessions at once.",
-                code="session_limit",
-                retry_after_s=10,
-            )
 
     def _template(self, name: str | None) -> Template:
         template = self._templates.get(name or next(iter(self._templates)))
@@ -129,14 +145,17 @@ class SessionService:
             raise InvalidRequest(f"No template {name!r}; there is: {known}.", param="template")
         return template
 
-    def _new_record(self, tenant: str, request: OpenSession, template: Template) -> SessionRecord:
+    def _new_record(
+        self, tenant: str, request: OpenSession, template: Template, session_id: str | None
+    ) -> SessionRecord:
         limits = resolve_limits(request.limits, template)
         idle_ttl_s = self._idle_ttl(request.idle_ttl_s)
         max_age_s = self._max_age(request.max_age_s)
         now = self._records.clock.now()
         return SessionRecord(
-            id=new_id("sess"),
+            id=session_id or new_id("sess"),
             tenant=tenant,
+            opener=self._stores.replicas.id,
             status=SessionStatus.STARTING,
             template=template.name,
             runtime=template.runtime,
@@ -193,59 +212,56 @@ class SessionService:
 
     async def interrupt(self, tenant: str, session_id: str) -> SessionRecord:
         """Interrupt what runs; nothing happens when nothing does."""
-        live = await self._live_session(tenant, session_id)
-        if live.current is not None:
-            live.current.was_interrupted = True
-            await live.sandbox.kernel.interrupt()
+        record = await self._records.live(tenant, session_id)
+        running = await self._stores.executions.mark(session_id, None, Mark.INTERRUPTED)
+        if running is not None:
+            line = await self._lines.to(record)
+            await line.sandbox.kernel.interrupt(running)
         return await self._records.touch(session_id)
 
     async def restart(self, tenant: str, session_id: str) -> SessionRecord:
         """Replace the kernel by a fresh one and raise the epoch. Files stay."""
-        live = await self._live_session(tenant, session_id)
-        if live.current is not None:
-            live.current.was_interrupted = True
-            live.current.was_killed = True
-        health = await live.sandbox.kernel.health()
-        incarnation = await live.sandbox.kernel.restart(health.incarnation)
-        return await self._records.after_kernel_seen(live, incarnation)
+        record = await self._records.live(tenant, session_id)
+        line = await self._lines.to(record)
+        await self._stores.executions.mark(session_id, None, Mark.KILLED)
+        # That kernel and no other: the same call twice must not kill the fresh one.
+        incarnation = await line.sandbox.kernel.restart(record.incarnation)
+        return await self._records.after_kernel_seen(session_id, incarnation)
 
     @asynccontextmanager
     async def files(self, tenant: str, session_id: str) -> AsyncIterator[WorkspaceFiles]:
         """The workspace's files, for one call; counts as activity from start to end."""
-        live = await self._live_session(tenant, session_id)
-        await self._records.touch(session_id)
-        live.files_in_use += 1
+        line = await self._lines.to(await self._records.live(tenant, session_id))
+        record = await self._records.touch(session_id)
+        touching = asyncio.create_task(self._keep_alive(record))
         try:
-            yield live.sandbox.files
+            yield line.sandbox.files
         finally:
-            live.files_in_use -= 1
-            await self._touch_if_live(session_id)
+            touching.cancel()
+            with suppress(ServiceError):  # the session ended during the transfer
+                await self._records.touch(session_id)
 
-    async def _touch_if_live(self, session_id: str) -> None:
-        try:
-            await self._records.touch(session_id)
-        except ServiceError:
-            logger.info("session_ended_during_transfer session=%s", session_id)
-
-    def kernel_state(self, session_id: str) -> str:
-        """starting, idle, busy, or dead when there is no sandbox."""
-        live = self._live.get(session_id)
-        return "dead" if live is None else live.kernel_state
-
-    async def _live_session(self, tenant: str, session_id: str) -> LiveSession:
-        record = await self._records.live(tenant, session_id)
-        live = self._live.get(session_id)
-        if live is None:
-            raise gone(record.model_copy(update={"status": SessionStatus.LOST}))
-        return live
+    async def _keep_alive(self, record: SessionRecord) -> None:
+        """Count activity again and again, as long as bytes flow."""
+        while True:
+            await asyncio.sleep(min(LONGEST_TOUCH_PAUSE_S, record.idle_ttl_s / 3))
+            try:
+                await self._records.touch(record.id)
+            except ServiceError as error:
+                logger.info("transfer_not_noted session=%s %s", record.id, error.code)
 
     async def aclose(self) -> None:
-        """End every session of this process and remove its sandbox."""
+        """Stop what is being opened: its callers are told, and nothing of it stays."""
         for task in list(self._opening):
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
+
+    async def end_all(self) -> None:
+        """End every session of all tenants, and remove the sandboxes."""
+        live = SessionQuery(statuses=LIVE_STATUSES, limit=MANY)
         ends = [
-            self._ender.end(session_id, SessionStatus.CLOSED) for session_id in list(self._live)
+            self._ender.end(record.id, SessionStatus.CLOSED)
+            for record in await self._stores.sessions.list(live)
         ]
         await asyncio.gather(*ends, return_exceptions=True)
 
@@ -254,6 +270,7 @@ def _as_ready(ref: SandboxRef, records: SessionRecords) -> Change:
     now = records.clock.now()
 
     def change(record: SessionRecord) -> SessionRecord:
+        require_live(record)
         ready = {"status": SessionStatus.READY, "sandbox": ref}
         return touched(record.model_copy(update=ready), now)
 

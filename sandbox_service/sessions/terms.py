@@ -44,3 +44,8 @@ def touched(record: SessionRecord, now: datetime) -> SessionRecord:
 
 def is_too_old(record: SessionRecord, now: datetime) -> bool:
     return now >= record.created_at + timedelta(seconds=record.max_age_s)
+
+
+def is_due(record: SessionRecord, now: datetime) -> bool:
+    """Whether the session expires now: at its maximum age, or idle with nothing that waits or runs."""
+    return is_too_old(record, now) or (record.pending == 0 and now >= record.expires_at)

@@ -61,18 +61,27 @@ class KernelCalls:
         await _stream(request, execution, min(int(after), execution.last_seq))
 
     async def interrupt(self, request: Request) -> None:
-        self._kernel.interrupt()
+        if self._runs((await request.read_object(4096)).get("execution_id")):
+            self._kernel.interrupt()
         await request.answer({})
 
     async def restart(self, request: Request) -> None:
-        incarnation = (await request.read_object(4096)).get("incarnation")
+        body = await request.read_object(4096)
+        incarnation = body.get("incarnation")
         if not isinstance(incarnation, int):
             raise AgentError("invalid_request", "incarnation must be a number")
+        if not self._runs(body.get("execution_id")):
+            incarnation = 0  # never the current one: nothing is killed
         try:
             current = await self._kernel.restart(incarnation)
         except KernelUnavailable as error:
             raise AgentError("kernel_unavailable", str(error)) from None
         await request.answer({"incarnation": current})
+
+    def _runs(self, execution_id: Any) -> bool:
+        """Whether a call that is about this execution, None meaning any, still has its object."""
+        running = self._kernel.executions.running()
+        return execution_id is None or [one.id for one in running[:1]] == [execution_id]
 
 
 async def _stream(request: Request, execution: Execution, after: int) -> None:

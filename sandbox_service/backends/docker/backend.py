@@ -116,7 +116,7 @@ class DockerBackend:
             self._uids.keep(ref.sandbox_id, ref.uid)
         with_container = {ref.sandbox_id for ref in refs}
         without = (name for name in directories if name not in with_container)
-        return refs + [SandboxRef(sandbox_id=name, address=self._address(name)) for name in without]
+        return refs + [self._empty(name) for name in without]
 
     async def stop(self, ref: SandboxRef) -> None:
         """Remove the sandbox and everything made for it. Idempotent; safe after any checkpoint."""
@@ -248,7 +248,13 @@ class DockerBackend:
             address=self._address(sandbox_id),
             uid=int(labels[profile.UID_LABEL]),
             labels=profile.given_labels(labels),
+            is_running=container.get("State") in ("running", "paused", "created", "restarting"),
         )
+
+    def _empty(self, sandbox_id: str) -> SandboxRef:
+        """A control directory without a container."""
+        address = self._address(sandbox_id)
+        return SandboxRef(sandbox_id=sandbox_id, address=address, is_running=False)
 
     def _directory(self, sandbox_id: str) -> Path:
         return self._root / sandbox_id

@@ -1,0 +1,134 @@
+"""What only the leader does: no sandbox without a record, no record without a sandbox, counts that are true."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sandbox_service.domain.errors import NotFound
+from sandbox_service.domain.ports import SandboxBackend
+from sandbox_service.domain.stores import SessionQuery, Stores
+from sandbox_service.domain.tenancy import Held, Quotas
+from sandbox_service.domain.values import (
+    LIVE_STATUSES,
+    SandboxRef,
+    SessionRecord,
+    SessionStatus,
+)
+from sandbox_service.files.artifacts import Artifacts
+from sandbox_service.sessions.ending import SessionEnder
+from sandbox_service.sessions.leader import Leader
+from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.pool import WarmPool
+
+logger = logging.getLogger(__name__)
+
+MANY = 100_000
+LIVE = SessionQuery(statuses=LIVE_STATUSES, limit=MANY)
+CLAIM_GRACE_S = 60.0
+
+
+class Reaper:
+    """Compares what the store knows with what the engine runs, and removes what only one of them has.
+
+    An orphan gets one round's grace: a start may be writing its record at this moment.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        leader: Leader,
+        backend: SandboxBackend,
+        ender: SessionEnder,
+        pools: Sequence[WarmPool],
+        artifacts: Artifacts,
+        quotas: Quotas,
+        metrics: Metrics,
+    ) -> None:
+        self._stores = stores
+        self._leader = leader
+        self._backend = backend
+        self._ender = ender
+        self._pools = pools
+        self._artifacts = artifacts
+        self._quotas = quotas
+        self._metrics = metrics
+        self._suspects: frozenset[str] = frozenset()
+
+    async def reap(self) -> None:
+        """One round, if this replica leads."""
+        if await self._leader.leads():
+            await self._round(grace=True)
+        else:
+            self._suspects = frozenset()
+
+    async def settle_all(self) -> None:
+        """A round without grace, when there is no other replica that could be starting anything."""
+        await self._round(grace=False)
+
+    async def drop_artifacts(self) -> None:
+        if await self._leader.leads():
+            await self._artifacts.sweep()
+
+    async def _round(self, *, grace: bool) -> None:
+        expected = await self._stores.sessions.list(LIVE)
+        found = {ref.sandbox_id: ref for ref in await self._backend.find()}
+        there = frozenset(ref.sandbox_id for ref in found.values() if ref.is_running)
+        await self._drop_unopened(expected)
+        await self._end_without_sandbox(expected, there)
+        for pool in self._pools:
+            await pool.drop_missing(there)
+        await self._stop_orphans(found, grace=grace)
+        await self._settle_quotas(grace=grace)
+
+    async def _drop_unopened(self, records: Sequence[SessionRecord]) -> None:
+        alive = await self._stores.replicas.alive()
+        for record in records:
+            if record.status is SessionStatus.STARTING and record.opener not in alive:
+                logger.warning("opening_undone session=%s", record.id)
+                await self._ender.drop_unopened(record)
+
+    async def _end_without_sandbox(
+        self, records: Sequence[SessionRecord], there: frozenset[str]
+    ) -> None:
+        """With something that waits or runs, the worker finds out by itself, and may know more."""
+        for record in records:
+            sandbox = record.sandbox
+            is_gone = sandbox is not None and sandbox.sandbox_id not in there
+            if record.status is SessionStatus.READY and is_gone and record.pending == 0:
+                now = await self._stores.sessions.get(record.id)
+                if now is not None and now.sandbox == sandbox and now.pending == 0:
+                    logger.warning("sandbox_missing session=%s", record.id)
+                    await self._end_lost(record)
+
+    async def _end_lost(self, record: SessionRecord) -> None:
+        try:
+            await self._ender.end(record.id, SessionStatus.LOST)
+        except NotFound:
+            return
+
+    async def _stop_orphans(self, found: dict[str, SandboxRef], *, grace: bool) -> None:
+        orphans = frozenset(found) - await self._known_sandboxes()
+        for sandbox_id in orphans & self._suspects if grace else orphans:
+            logger.warning("sandbox_reaped sandbox=%s", sandbox_id)
+            await self._ender.stop_sandbox(found[sandbox_id])
+        self._suspects = orphans
+
+    async def _known_sandboxes(self) -> frozenset[str]:
+        live = await self._stores.sessions.list(LIVE)
+        self._metrics.sessions_live.set(len(live))
+        known = {record.sandbox.sandbox_id for record in live if record.sandbox}
+        for pool in self._pools:
+            known |= await pool.sandbox_ids()
+        return frozenset(known)
+
+    async def _settle_quotas(self, *, grace: bool) -> None:
+        """A replica that was killed gave nothing back; one that starts knows nothing of what is held."""
+        sessions: defaultdict[str, set[str]] = defaultdict(set)
+        executions: defaultdict[str, set[str]] = defaultdict(set)
+        for record in await self._stores.sessions.list(LIVE):
+            sessions[record.tenant].add(record.id)
+            if record.pending:
+                executions[record.tenant].update(await self._stores.work.waiting(record.id))
+        grace_s = CLAIM_GRACE_S if grace else 0.0
+        await self._quotas.settle(Held.SESSIONS, sessions, grace_s)
+        await self._quotas.settle(Held.EXECUTIONS, executions, grace_s)

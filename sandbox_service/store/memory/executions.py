@@ -1,0 +1,181 @@
+"""Executions, their queues and their events in this process's memory."""
+
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from sandbox_service.domain.errors import LeaseLost, NotFound, RateLimited
+from sandbox_service.domain.stores import EventPage, Lease, Mark
+from sandbox_service.domain.values import (
+    ExecutionEvent,
+    ExecutionRecord,
+    ExecutionStatus,
+    SessionRecord,
+)
+from sandbox_service.store.bounds import FULL_JOURNALS, KEPT_EVENTS
+from sandbox_service.store.events import gap_before
+from sandbox_service.store.memory.sessions import replace_session
+from sandbox_service.store.memory.tables import KeptExecution, Tables
+from sandbox_service.store.news import Watch
+
+RETRY_QUEUE_S = 1.0
+
+
+class MemoryExecutionStore:
+    """Each method runs without awaiting, so each is atomic."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def accept(
+        self, session: SessionRecord, execution: ExecutionRecord, queue_length: int
+    ) -> Lease | None:
+        tables = self._tables
+        history = tables.history(session.id)
+        if execution.id in history:
+            return None
+        queue = tables.queues.setdefault(session.id, deque())
+        if len(queue) > queue_length:
+            raise queue_full(queue_length)
+        replace_session(tables, session)
+        history[execution.id] = KeptExecution(execution)
+        queue.append(execution.id)
+        tables.note_execution(history[execution.id])
+        self._trim(history)
+        return None if session.id in tables.leases else tables.grant(session.id)
+
+    async def get(self, session_id: str, execution_id: str) -> ExecutionRecord | None:
+        kept = self._kept(session_id, execution_id)
+        return None if kept is None else kept.record
+
+    async def list(self, session_id: str) -> Sequence[ExecutionRecord]:
+        return [kept.record for kept in self._tables.executions.get(session_id, {}).values()]
+
+    async def mark(self, session_id: str, execution_id: str | None, mark: Mark) -> str | None:
+        kept = self._kept(session_id, execution_id or self._first(session_id))
+        if kept is None or kept.record.status.is_final:
+            return None
+        is_running = kept.record.status is ExecutionStatus.RUNNING
+        if is_running or execution_id is not None:
+            kept.marks.add(mark)
+        return kept.record.id if is_running else None
+
+    async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]:
+        kept = self._kept(session_id, execution_id)
+        return frozenset() if kept is None else frozenset(kept.marks)
+
+    def _kept(self, session_id: str, execution_id: str) -> KeptExecution | None:
+        return self._tables.find_execution(session_id, execution_id)
+
+    def _first(self, session_id: str) -> str:
+        queue = self._tables.queues.get(session_id)
+        return queue[0] if queue else ""
+
+    def _trim(self, history: OrderedDict[str, KeptExecution]) -> None:
+        if len(history) > FULL_JOURNALS:
+            aged = list(history.values())[-FULL_JOURNALS - 1]
+            if aged.record.status.is_final:
+                aged.drop_oldest(keep=1)
+        length = self._tables.bounds.history_length
+        while len(history) > length and next(iter(history.values())).record.status.is_final:
+            history.popitem(last=False)
+
+
+def queue_full(queue_length: int) -> RateLimited:
+    return RateLimited(
+        f"The session's queue is full ({queue_length} executions).",
+        code="queue_full",
+        retry_after_s=RETRY_QUEUE_S,
+    )
+
+
+class MemoryWorkQueues:
+    """The right to a session's queue, in the one process there is."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def head(self, lease: Lease) -> ExecutionRecord | None:
+        require_lease(self._tables, lease)
+        queue = self._tables.queues.get(lease.name)
+        if queue:
+            return self._tables.executions[lease.name][queue[0]].record
+        del self._tables.leases[lease.name]
+        self._tables.queues.pop(lease.name, None)
+        return None
+
+    async def seize(self, session_id: str) -> Lease:
+        return self._tables.grant(session_id)
+
+    async def take_over(self) -> Sequence[Lease]:
+        tables = self._tables
+        free = [
+            name for name, queue in tables.queues.items() if queue and name not in tables.leases
+        ]
+        return [tables.grant(name) for name in free]
+
+    async def give_up(self, lease: Lease) -> None:
+        if self._tables.leases.get(lease.name) == lease:
+            del self._tables.leases[lease.name]
+
+    async def waiting(self, session_id: str) -> Sequence[str]:
+        return list(self._tables.queues.get(session_id, ()))
+
+
+class MemoryJournals:
+    """The events of executions, as many as are kept."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
+
+    async def write(
+        self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
+    ) -> bool:
+        require_lease(self._tables, lease)
+        kept = self._tables.find_execution(record.session_id, record.id)
+        if kept is None:
+            raise NotFound(f"No execution {record.id}.", param="execution_id")
+        if kept.record.status.is_final:
+            return False
+        is_new_state = record.status is not kept.record.status
+        kept.record = record
+        kept.events.extend(event for event in events if event.id > kept.last_id)
+        kept.drop_oldest(KEPT_EVENTS)
+        if record.status.is_final:
+            self._tables.queues[record.session_id].remove(record.id)
+        if is_new_state:
+            self._tables.note_execution(kept)
+        self._tell(record)
+        return record.status.is_final
+
+    async def read(self, session_id: str, execution_id: str, after: int, limit: int) -> EventPage:
+        kept = self._tables.find_execution(session_id, execution_id)
+        if kept is None:
+            raise NotFound(f"No execution {execution_id}.", param="execution_id")
+        first = max(0, after - kept.dropped)
+        events = [
+            kept.events[index] for index in range(first, min(first + limit, len(kept.events)))
+        ]
+        page = [*gap_before(after, kept.dropped), *events]
+        return EventPage(page, kept.record.status.is_final, kept.last_id)
+
+    @contextmanager
+    def watch(self, execution_id: str) -> Iterator[Watch]:
+        watch = Watch()
+        self._watches[execution_id].add(watch)
+        try:
+            yield watch
+        finally:
+            self._watches[execution_id].discard(watch)
+            if not self._watches[execution_id]:
+                del self._watches[execution_id]
+
+    def _tell(self, record: ExecutionRecord) -> None:
+        for watch in self._watches.get(record.id, ()):
+            watch.tell(is_final=record.status.is_final)
+
+
+def require_lease(tables: Tables, lease: Lease) -> None:
+    if tables.leases.get(lease.name) != lease:
+        raise LeaseLost(f"Another has the right to {lease.name} now.")

@@ -1,0 +1,116 @@
+"""The memory store's log: each change is a line, so that a process that starts again finds what was there."""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from sandbox_service.domain.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+SMALLEST_REWRITE_BYTES = 64 * 1024 * 1024
+GROWTH = 4
+Entry = tuple[str, str, Any]
+"""Table, key, value; the value None means that the key is gone."""
+
+
+class StoreInUse(StoreUnavailable):
+    code = "store_in_use"
+
+
+class Log:
+    """An append-only file of entries, written anew when it has grown to several times what it holds.
+
+    One process at a time: a second one that opens it gets StoreInUse. A disk that is full costs the
+    next process what could not be written, never this one its memory.
+    """
+
+    def __init__(self, path: Path, entries: Callable[[], Iterable[Entry]]) -> None:
+        self._path = path
+        self._entries = entries
+        self._file = -1
+        self._size = 0
+        self._rewrite_at = SMALLEST_REWRITE_BYTES
+        self._is_failing = False
+
+    def open(self) -> Iterator[Entry]:
+        """Take the log for this process; yields what it holds, oldest first."""
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = _locked(self._path)
+        yield from _read(self._path)
+        self.rewrite()
+
+    def put(self, table: str, key: str, value: Any) -> None:
+        """Note that `key` has this value now."""
+        line = _line((table, key, value))
+        try:
+            os.write(self._file, line)
+        except OSError as error:
+            self._note_failure(error)
+            return
+        self._size += len(line)
+        if self._is_failing or self._size > self._rewrite_at:
+            self.rewrite()
+
+    def rewrite(self) -> None:
+        """Replace the file by one that holds what there is now, and no more."""
+        fresh = self._path.with_suffix(".new")
+        try:
+            with open(fresh, "wb", opener=_private) as file:
+                file.writelines(_line(entry) for entry in self._entries())
+                self._size = file.tell()
+            replacement = _locked(fresh)
+            fresh.replace(self._path)
+        except OSError as error:
+            self._note_failure(error)
+            return
+        os.close(self._file)
+        self._file = replacement
+        self._is_failing = False
+        self._rewrite_at = max(SMALLEST_REWRITE_BYTES, GROWTH * self._size)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _note_failure(self, error: OSError) -> None:
+        if not self._is_failing:
+            logger.error("store_log_failed path=%s error=%s", self._path, error)
+        self._is_failing = True
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _locked(path: Path) -> int:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise StoreInUse(
+            f"Another service process uses {path}. Give this one another SANDBOX_INSTANCE, or let "
+            "several share one store with SANDBOX_REDIS_URL."
+        ) from None
+    return file
+
+
+def _line(entry: Entry) -> bytes:
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    """The entries of a file; a line that was cut off by the end of its writer is left out."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                table, key, value = orjson.loads(line)
+            except ValueError:
+                logger.warning("store_log_line_unreadable path=%s", path)
+                continue
+            yield table, key, value

@@ -1,0 +1,172 @@
+"""What the memory stores hold together: plain dictionaries, each change noted in the log."""
+
+import logging
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from sandbox_service.domain.ids import new_id
+from sandbox_service.domain.stores import Lease, Mark, OnceEntry
+from sandbox_service.domain.values import (
+    ExecutionEvent,
+    ExecutionRecord,
+    SandboxRef,
+    SessionRecord,
+)
+from sandbox_service.store.bounds import StoreBounds
+from sandbox_service.store.memory.log import Entry, Log
+
+logger = logging.getLogger(__name__)
+
+_REFS = TypeAdapter(list[SandboxRef])
+
+
+@dataclass(slots=True)
+class KeptExecution:
+    """An execution with the events that are kept of it; `dropped` counts the oldest, which are not."""
+
+    record: ExecutionRecord
+    events: deque[ExecutionEvent] = field(default_factory=deque)
+    dropped: int = 0
+    marks: set[Mark] = field(default_factory=set)
+
+    @property
+    def last_id(self) -> int:
+        return self.dropped + len(self.events)
+
+    def drop_oldest(self, keep: int) -> None:
+        while len(self.events) > keep:
+            self.events.popleft()
+            self.dropped += 1
+
+
+@dataclass(slots=True)
+class KeptOnce:
+    entry: OnceEntry
+    began_at_s: float
+
+
+class Tables:
+    """The dictionaries, as the log of the process before left them."""
+
+    def __init__(self, bounds: StoreBounds, path: Path | None) -> None:
+        self.bounds = bounds
+        self.replica = new_id("rep")
+        self.sessions: dict[str, SessionRecord] = {}
+        self.executions: dict[str, OrderedDict[str, KeptExecution]] = {}
+        self.queues: dict[str, deque[str]] = {}
+        self.leases: dict[str, Lease] = {}
+        self.tokens = 0
+        self.pools: defaultdict[str, deque[SandboxRef]] = defaultdict(deque)
+        self.once: OrderedDict[tuple[str, str], KeptOnce] = OrderedDict()
+        self._log = Log(path, self._entries) if path is not None else None
+        if self._log is not None:
+            for entry in self._log.open():
+                self._load(entry)
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+    def put_session(self, record: SessionRecord) -> None:
+        self.sessions[record.id] = record
+        self._note("session", record.id, record)
+
+    def drop_session(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
+        self.executions.pop(session_id, None)
+        self.queues.pop(session_id, None)
+        self.leases.pop(session_id, None)
+        self._note("session", session_id, None)
+
+    def history(self, session_id: str) -> OrderedDict[str, KeptExecution]:
+        return self.executions.setdefault(session_id, OrderedDict())
+
+    def find_execution(self, session_id: str, execution_id: str) -> KeptExecution | None:
+        history = self.executions.get(session_id)
+        return None if history is None else history.get(execution_id)
+
+    def note_execution(self, kept: KeptExecution) -> None:
+        self._note("execution", str(kept.last_id), kept.record)
+
+    def note_pool(self, template: str) -> None:
+        if self._log is not None:
+            refs = [ref.model_dump(mode="json") for ref in self.pools[template]]
+            self._log.put("pool", template, refs)
+
+    def note_once(self, tenant: str, key: str) -> None:
+        if self._log is not None:
+            self._log.put(*_once_entry(tenant, key, self.once.get((tenant, key))))
+
+    def grant(self, name: str) -> Lease:
+        self.tokens += 1
+        self.leases[name] = Lease(name, self.tokens)
+        return self.leases[name]
+
+    def _note(self, table: str, key: str, value: SessionRecord | ExecutionRecord | None) -> None:
+        if self._log is not None:
+            self._log.put(table, key, None if value is None else value.model_dump(mode="json"))
+
+    def _entries(self) -> Iterator[Entry]:
+        for record in self.sessions.values():
+            yield "session", record.id, record.model_dump(mode="json")
+        for executions in self.executions.values():
+            for kept in executions.values():
+                yield "execution", str(kept.last_id), kept.record.model_dump(mode="json")
+        for template, refs in self.pools.items():
+            yield "pool", template, [ref.model_dump(mode="json") for ref in refs]
+        for (tenant, key), once in self.once.items():
+            yield _once_entry(tenant, key, once)
+
+    def _load(self, entry: Entry) -> None:
+        try:
+            self._take(entry)
+        except (ValidationError, TypeError, ValueError, KeyError):
+            logger.exception("store_log_entry_unusable table=%s key=%s", entry[0], entry[1])
+
+    def _take(self, entry: Entry) -> None:
+        match entry:
+            case "session", key, None:
+                self.sessions.pop(key, None)
+                self.executions.pop(key, None)
+                self.queues.pop(key, None)
+            case "session", key, value:
+                self.sessions[key] = SessionRecord.model_validate(value)
+            case "execution", key, value:
+                self._take_execution(int(key), ExecutionRecord.model_validate(value))
+            case "pool", key, value:
+                self.pools[key] = deque(_REFS.validate_python(value))
+            case "once", key, value:
+                self._take_once(key, value)
+
+    def _take_execution(self, last_id: int, record: ExecutionRecord) -> None:
+        """Of a finished one its last event is its result; a running one tells its events anew."""
+        kept = KeptExecution(record)
+        queue = self.queues.setdefault(record.session_id, deque())
+        if record.status.is_final:
+            kept.dropped = last_id - 1
+            kept.events.append(ExecutionEvent(last_id, "execution.completed", record))
+            if record.id in queue:
+                queue.remove(record.id)
+        elif record.id not in queue:
+            queue.append(record.id)
+        self.history(record.session_id)[record.id] = kept
+
+    def _take_once(self, whole: str, value: dict[str, object] | None) -> None:
+        tenant, _, key = whole.partition("\n")
+        if value is None:
+            self.once.pop((tenant, key), None)
+            return
+        began_at_s = float(str(value.pop("began_at_s")))
+        self.once[tenant, key] = KeptOnce(OnceEntry(**value), began_at_s)  # type: ignore[arg-type]
+
+
+def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Entry:
+    if kept is None:
+        return "once", f"{tenant}\n{key}", None
+    entry = kept.entry
+    value = {"fingerprint": entry.fingerprint, "ids": dict(entry.ids), "is_done": entry.is_done}
+    return "once", f"{tenant}\n{key}", {**value, "began_at_s": kept.began_at_s}
