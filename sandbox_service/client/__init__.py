@@ -4,8 +4,11 @@ from sandbox_service.client.client import SandboxClient
 from sandbox_service.client.errors import (
     ApiError,
     ClientError,
+    Conflict,
+    IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
+    PermissionDenied,
     ProtocolError,
     RateLimited,
     ServiceUnreachable,
@@ -17,37 +20,41 @@ from sandbox_service.client.errors import (
 from sandbox_service.client.events import (
     ArtifactMade,
     Event,
+    EventsSkipped,
     ExecutionCompleted,
     ExecutionStarted,
     OutputChanged,
 )
-from sandbox_service.client.results import (
-    Artifact,
-    ErrorOutput,
-    ExecutionResult,
-    FileInfo,
-    Image,
-    SessionInfo,
-)
+from sandbox_service.client.live import LiveOutputs
+from sandbox_service.client.outputs import ErrorOutput, Image
+from sandbox_service.client.results import Artifact, ExecutionResult, FileInfo, SessionInfo
+from sandbox_service.client.retries import NO_RETRIES, Retries
 from sandbox_service.client.session import Session, SessionOptions
 
 __all__ = [
+    "NO_RETRIES",
     "ApiError",
     "Artifact",
     "ArtifactMade",
     "ClientError",
+    "Conflict",
     "ErrorOutput",
     "Event",
+    "EventsSkipped",
     "ExecutionCompleted",
     "ExecutionResult",
     "ExecutionStarted",
     "FileInfo",
+    "IdempotencyKeyReused",
     "Image",
     "InvalidRequest",
+    "LiveOutputs",
     "NotFound",
     "OutputChanged",
+    "PermissionDenied",
     "ProtocolError",
     "RateLimited",
+    "Retries",
     "SandboxClient",
     "ServiceUnreachable",
     "Session",

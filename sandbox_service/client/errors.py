@@ -1,16 +1,21 @@
 """What can go wrong for a caller. Outcomes of the user's own code are results, never errors.
 
 ClientError
-├── ServiceUnreachable     no connection, or it broke; nothing is known of the call
-├── ProtocolError          the answer is not what the service's contract says
-├── StreamBroken           events ended early; `execution_id` and `last_event_id` say where
-└── ApiError               the service said no: status, code, message, param, retryable
-    ├── InvalidRequest     the call is wrong; `param` names the field
-    ├── Unauthenticated    no key, or not a valid one
-    ├── NotFound           no such session, file, execution or artifact
-    ├── SessionGone        `code` is session_expired, session_closed or session_lost
-    ├── RateLimited        `retry_after_s` says when to come back
-    └── Unavailable        the service cannot do it now
+├── ServiceUnreachable         no connection, or it broke; `was_sent` says if the call went out
+├── ProtocolError              the answer is not what the service's contract says
+├── StreamBroken               events ended early; `execution_id`, `last_event_id` say where
+└── ApiError                   the service said no: status, code, message, param, retryable
+    ├── InvalidRequest         invalid_request, invalid_json, too_large, workspace_full, ...;
+    │                          `param` names the field
+    ├── Unauthenticated        missing_api_key, invalid_api_key, key_expired, key_revoked
+    ├── PermissionDenied       permission_denied, invalid_link, link_expired
+    ├── NotFound               not_found, session_not_found, file_not_found, route_not_found, ...
+    ├── Conflict               conflict, session_starting: not in a state for this
+    │   └── IdempotencyKeyReused   idempotency_key_reused: the key was sent with another body
+    ├── SessionGone            session_expired, session_closed, session_lost, artifact_expired
+    ├── RateLimited            rate_limited, session_limit, queue_full; `retry_after_s` says when
+    └── Unavailable            unavailable, shutting_down, store_unavailable, engine_unavailable,
+                               runtime_unavailable, sandbox_start_failed, sandbox_lost, ...
 """
 
 from collections.abc import Mapping
@@ -24,6 +29,11 @@ class ClientError(Exception):
 
 class ServiceUnreachable(ClientError):
     """The service could not be reached, or the connection broke."""
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
+        """False when the call certainly did not arrive."""
 
 
 class ProtocolError(ClientError):
@@ -84,6 +94,11 @@ class ApiError(ClientError):
     def retry_after_s(self) -> float | None:
         return self.details.retry_after_s
 
+    @property
+    def request_id(self) -> str | None:
+        """What finds the call in the service's log."""
+        return self.details.request_id
+
 
 class InvalidRequest(ApiError):
     """The call itself is wrong, or too large."""
@@ -93,8 +108,20 @@ class Unauthenticated(ApiError):
     """No key, or not a valid one."""
 
 
+class PermissionDenied(ApiError):
+    """A valid key, or link, without the right to this."""
+
+
 class NotFound(ApiError):
     """No such thing, or another tenant's."""
+
+
+class Conflict(ApiError):
+    """The thing is not in a state for this."""
+
+
+class IdempotencyKeyReused(Conflict):
+    """The same Idempotency-Key was sent before with another body; nothing was done."""
 
 
 class SessionGone(ApiError):
@@ -112,20 +139,21 @@ class Unavailable(ApiError):
 _BY_TYPE: Mapping[str, type[ApiError]] = {
     "invalid_request_error": InvalidRequest,
     "authentication_error": Unauthenticated,
+    "permission_error": PermissionDenied,
     "not_found_error": NotFound,
+    "conflict_error": Conflict,
     "gone_error": SessionGone,
     "rate_limit_error": RateLimited,
     "unavailable_error": Unavailable,
 }
+_BY_CODE: Mapping[str, type[ApiError]] = {"idempotency_key_reused": IdempotencyKeyReused}
 
 
 def api_error(body: Any, status: int = 0, retry_after: str | None = None) -> ApiError:
     """The exception for an error body; a body that is none becomes a plain ApiError."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
-        return ApiError(
-            ErrorDetails(status, "unknown", "unknown", f"the service answered {status}")
-        )
+        return ApiError(_details_without_body(status, retry_after))
     details = ErrorDetails(
         status=status,
         type=str(error.get("type", "unknown")),
@@ -136,11 +164,16 @@ def api_error(body: Any, status: int = 0, retry_after: str | None = None) -> Api
         request_id=error.get("request_id"),
         retry_after_s=_seconds(retry_after),
     )
-    return _BY_TYPE.get(details.type, ApiError)(details)
+    kind = _BY_CODE.get(details.code) or _BY_TYPE.get(details.type, ApiError)
+    return kind(details)
+
+
+def _details_without_body(status: int, retry_after: str | None) -> ErrorDetails:
+    """Some proxy between us and the service."""
+    message = f"the service answered {status}"
+    return ErrorDetails(status, "unknown", "unknown", message, retry_after_s=_seconds(retry_after))
 
 
 def _seconds(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
+    """Whole seconds, as the service sends them; a date is not understood."""
+    return float(text) if text is not None and text.isascii() and text.isdecimal() else None

@@ -38,13 +38,6 @@ def parse_list(body: Any) -> list[Any]:
         return list(body["data"])
 
 
-def parse_one_call(body: Any, transport: Transport) -> ExecutionResult:
-    """The execution in the answer of the single call."""
-    with _reading("an answer"):
-        execution = body["execution"]
-    return parse_execution(execution, transport)
-
-
 def parse_artifact(body: Any, transport: Transport) -> Artifact:
     """An Artifact object of the service."""
     with _reading("an artifact"):

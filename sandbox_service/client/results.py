@@ -1,23 +1,43 @@
 """What calls return: plain frozen values, with the few actions that belong to them."""
 
-import base64
-import binascii
+import asyncio
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
+from sandbox_service.client.display import html_of, last_png
 from sandbox_service.client.errors import ProtocolError
+from sandbox_service.client.outputs import (
+    IMAGE_TYPES,
+    ErrorOutput,
+    Image,
+    Output,
+    error_of,
+    images_of,
+    joined,
+    text_of,
+)
+from sandbox_service.client.saving import claimed, strict_path, written
 from sandbox_service.client.transport import Transport
 
-Output = dict[str, Any]
-"""An nbformat v4 output node."""
+__all__ = [
+    "IMAGE_TYPES",
+    "Artifact",
+    "ErrorOutput",
+    "ExecutionResult",
+    "FileInfo",
+    "Image",
+    "Output",
+    "SessionInfo",
+    "images_of",
+    "joined",
+]
 
-IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/svg+xml")
+CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +61,6 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Image:
-    """A picture that the code showed."""
-
-    media_type: str
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorOutput:
-    """The exception that ended the code; `traceback` may carry terminal colours."""
-
-    name: str
-    value: str
-    traceback: tuple[str, ...] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file that an execution made or changed. `url` works without a key until it expires."""
 
@@ -71,46 +74,55 @@ class Artifact:
 
     async def read(self) -> bytes:
         """The whole content, checked against `sha256`."""
-        async with self._transport.stream("GET", self._content_path) as response:
-            content = await response.aread()
-        self._check(hashlib.sha256(content).hexdigest())
+        content = await self._transport.content(f"{_path_of(self)}/content")
+        _check(self, hashlib.sha256(content).hexdigest())
         return content
 
     async def save(self, directory: str | Path) -> Path:
-        """Write the file below `directory` under its own name, all or nothing; returns its path."""
-        target = Path(directory) / safe_relative_path(self.path)
+        """Write the file below `directory` under its own name, all or nothing; returns its path.
+
+        A file of that name is replaced. Raises ProtocolError for a name that leaves `directory`.
+        """
+        target = Path(directory) / strict_path(self.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".part-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                self._check(await self._copy_to(file))
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
+        await _write(self, target)
         return target
 
-    @property
-    def _content_path(self) -> str:
-        return f"/v1/artifacts/{self.id}/content"
+    async def delete(self) -> None:
+        """Remove it from the service; its links open nothing any more."""
+        await self._transport.delete(_path_of(self))
 
-    async def _copy_to(self, file: Any) -> str:
-        digest = hashlib.sha256()
-        async with self._transport.stream("GET", self._content_path) as response:
-            async for chunk in response.aiter_bytes():
+
+def _path_of(artifact: Artifact) -> str:
+    return f"/v1/artifacts/{quote(artifact.id, safe='')}"
+
+
+async def _write(artifact: Artifact, target: Path) -> None:
+    """The content at `target`, checked, all or nothing."""
+    await artifact._transport.repeated(lambda: _write_once(artifact, target))
+
+
+async def _write_once(artifact: Artifact, target: Path) -> None:
+    digest = hashlib.sha256()
+    with written(target) as file:
+        async with artifact._transport.stream("GET", f"{_path_of(artifact)}/content") as answer:
+            async for chunk in answer.aiter_bytes(CHUNK_BYTES):
                 digest.update(chunk)
-                file.write(chunk)
-        return digest.hexdigest()
+                await asyncio.to_thread(file.write, chunk)
+        _check(artifact, digest.hexdigest())
 
-    def _check(self, sha256: str) -> None:
-        if sha256 != self.sha256:
-            raise ProtocolError(f"{self.path}: what arrived is not what the service stored")
+
+def _check(artifact: Artifact, sha256: str) -> None:
+    if sha256 != artifact.sha256:
+        raise ProtocolError(f"{artifact.path}: what arrived is not what the service stored")
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
-    """A finished execution. `status` is the outcome of the code; `raw` is the whole answer."""
+    """A finished execution. `status` is the outcome of the code; `raw` is the whole answer.
+
+    A notebook shows it as its output would be: text, tables, pictures, links to the files.
+    """
 
     id: str
     session_id: str
@@ -133,64 +145,40 @@ class ExecutionResult:
     @property
     def text(self) -> str:
         """Everything printed and shown, as plain text, in order."""
-        return "".join(filter(None, (_text_of(output) for output in self.outputs)))
+        return "".join(text_of(output) for output in self.outputs)
 
     @property
     def error(self) -> ErrorOutput | None:
         """The exception that ended the code, if one did."""
-        for output in self.outputs:
-            if output.get("output_type") == "error":
-                traceback = tuple(str(line) for line in output.get("traceback", ()))
-                name, value = str(output.get("ename", "")), str(output.get("evalue", ""))
-                return ErrorOutput(name, value, traceback)
-        return None
+        return error_of(self.outputs)
 
     @property
     def images(self) -> tuple[Image, ...]:
         """The pictures shown, in order; data that cannot be decoded is left out."""
         return tuple(image for output in self.outputs for image in images_of(output))
 
+    async def save(self, directory: str | Path) -> list[Path]:
+        """Write every artifact and picture below `directory`; returns the paths.
 
-def images_of(output: Output) -> Iterator[Image]:
-    """The picture of an output node in its best format, or nothing."""
-    data = output.get("data")
-    if not isinstance(data, dict):
-        return
-    for media_type in IMAGE_TYPES:
-        if media_type in data:
-            content = _decoded(media_type, data[media_type])
-            if content is not None:
-                yield Image(media_type, content)
-            return
+        No file is replaced: a name that is taken gets a number. Names that would leave
+        `directory` are changed so that they do not.
+        """
+        saved = [await _save_beside(artifact, Path(directory)) for artifact in self.artifacts]
+        for number, image in enumerate(self.images, start=1):
+            with claimed(Path(directory), f"image-{number}{image.suffix}") as target:
+                await asyncio.to_thread(target.write_bytes, image.content)
+            saved.append(target)
+        return saved
 
+    def _repr_html_(self) -> str:
+        return html_of(self)
 
-def joined(text: Any) -> str:
-    """The text of a notebook's multi-line string: a string, or a list of them."""
-    return "".join(map(str, text)) if isinstance(text, list) else str(text)
-
-
-def safe_relative_path(name: str) -> PurePosixPath:
-    """`name` as a path that stays below its directory. Raises ProtocolError for any other."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise ProtocolError(f"not a file name to save under: {name!r}")
-    return path
+    def _repr_png_(self) -> bytes | None:
+        return last_png(self.outputs)
 
 
-def _decoded(media_type: str, data: Any) -> bytes | None:
-    text = joined(data)
-    if media_type == "image/svg+xml":
-        return text.encode()
-    try:
-        return base64.b64decode(text)
-    except (binascii.Error, ValueError):
-        return None
-
-
-def _text_of(output: Output) -> str:
-    if output.get("output_type") == "stream":
-        return joined(output.get("text", ""))
-    data = output.get("data")
-    if isinstance(data, dict) and "text/plain" in data:
-        return joined(data["text/plain"]) + "\n"
-    return ""
+async def _save_beside(artifact: Artifact, directory: Path) -> Path:
+    """The artifact under a name that is free."""
+    with claimed(directory, artifact.path) as target:
+        await _write(artifact, target)
+    return target

@@ -1,4 +1,4 @@
-"""Server-sent events, parsed from lines of text (WHATWG HTML, section 9.2)."""
+"""Server-sent events, parsed from bytes as they come (WHATWG HTML, section 9.2)."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ class ServerSentEvent:
     id: str
 
 
-async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEvent]:
-    """Yield the complete events of `lines`; comments and an unfinished last event are dropped."""
+async def parse_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
+    """Yield the complete events of `chunks`; comments and an unfinished last event are dropped."""
     name, data, last_id = "", list[str](), ""
-    async for line in lines:
+    async for line in _lines(chunks):
         if not line:
             if data:
                 yield ServerSentEvent(name or "message", "\n".join(data), last_id)
@@ -30,3 +30,18 @@ async def parse_events(lines: AsyncIterator[str]) -> AsyncIterator[ServerSentEve
             data.append(value)
         elif field == "id":
             last_id = value
+
+
+async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """Complete lines, ended by LF or CRLF.
+
+    Not the HTTP library's: it also ends lines at U+2028 and its like, which JSON carries raw.
+    """
+    kept: list[bytes] = []
+    async for chunk in chunks:
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line = b"".join([*kept, end])
+            kept.clear()
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")
+        kept.append(rest)

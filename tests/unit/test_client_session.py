@@ -1,5 +1,6 @@
 """The client against the REST contract."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from sandbox_service.client import (
+    NO_RETRIES,
     ApiError,
     ArtifactMade,
     ExecutionCompleted,
@@ -16,6 +18,7 @@ from sandbox_service.client import (
     NotFound,
     OutputChanged,
     ProtocolError,
+    Retries,
     SandboxClient,
     ServiceUnreachable,
     SessionGone,
@@ -23,21 +26,22 @@ from sandbox_service.client import (
     Unauthenticated,
 )
 from sandbox_service.client.transport import is_loopback
-from tests.unit.fakes.rest_service import KEY, RestService
+from tests.support.rest_faults import KeepsKeys
+from tests.unit.fakes.rest_service import KEY
 
 
-def client_of(service: RestService, key: str = KEY) -> SandboxClient:
+def client_of(service: KeepsKeys, key: str = KEY, retries: Retries | None = None) -> SandboxClient:
     transport = httpx.ASGITransport(app=service)
-    return SandboxClient("http://service.test", key, transport=transport)
+    return SandboxClient("http://service.test", key, transport=transport, retries=retries)
 
 
 @pytest.fixture
-def service() -> RestService:
-    return RestService()
+def service() -> KeepsKeys:
+    return KeepsKeys()
 
 
 @pytest_asyncio.fixture
-async def client(service: RestService) -> AsyncIterator[SandboxClient]:
+async def client(service: KeepsKeys) -> AsyncIterator[SandboxClient]:
     async with client_of(service) as client:
         yield client
 
@@ -53,7 +57,7 @@ async def test_state_is_kept_between_executions(client: SandboxClient) -> None:
 
 
 async def test_an_open_session_is_closed_at_the_end(
-    client: SandboxClient, service: RestService
+    client: SandboxClient, service: KeepsKeys
 ) -> None:
     """Leaving the block closes the session; keep leaves it."""
     async with client.open_session():
@@ -66,11 +70,48 @@ async def test_an_open_session_is_closed_at_the_end(
 
 
 async def test_options_of_a_session_are_sent_as_given(
-    client: SandboxClient, service: RestService
+    client: SandboxClient, service: KeepsKeys
 ) -> None:
     """Only what the caller named is in the body."""
     await client.new_session(idle_ttl_s=90, metadata={"user": "7"})
     assert service.bodies == [{"idle_ttl_s": 90, "metadata": {"user": "7"}}]
+
+
+async def test_a_session_is_a_context_manager_and_found_again_by_its_id(
+    client: SandboxClient, service: KeepsKeys
+) -> None:
+    """State is where it was; leaving the block closes it."""
+    first = await client.new_session()
+    await first.execute("x = 41")
+    async with client.session(first.id) as again:
+        assert (await again.execute("x + 1")).text == "42\n"
+        assert service.sessions[first.id].gone is None
+    assert service.sessions[first.id].gone == "session_closed"
+
+
+async def test_a_single_call_can_bring_files(client: SandboxClient, service: KeepsKeys) -> None:
+    """They are in the workspace before the code runs, and the session is closed."""
+    result = await client.run("print('ok')", files={"a.csv": b"1", "b.csv": b"2"}, idle_ttl_s=60)
+    assert result.text == "ok\n"
+    (session,) = service.sessions.values()
+    assert (session.files, session.gone) == ({"a.csv": b"1", "b.csv": b"2"}, "session_closed")
+    with pytest.raises(ValueError, match="key"):
+        await client.run("1", files={"a": b""}, idempotency_key="k")
+
+
+async def test_the_kernel_is_steered(client: SandboxClient, service: KeepsKeys) -> None:
+    """Interrupt, restart and extend answer with the session; what is not said is not sent."""
+    session = await client.new_session()
+    answers = [await session.interrupt(), await session.restart(), await session.extend(90)]
+    assert [answer.id for answer in answers] == [session.id] * 3
+
+
+async def test_a_notebook_is_read_or_saved(client: SandboxClient, tmp_path: Path) -> None:
+    """The same document both times."""
+    async with client.open_session() as session:
+        saved = await session.save_notebook(tmp_path / "a.ipynb")
+        assert json.loads(saved.read_text()) == await session.notebook()
+    assert os.listdir(tmp_path) == ["a.ipynb"]
 
 
 async def test_an_exception_in_the_code_is_a_result(client: SandboxClient) -> None:
@@ -82,9 +123,9 @@ async def test_an_exception_in_the_code_is_a_result(client: SandboxClient) -> No
     assert (result.error.name, result.error.value) == ("ZeroDivisionError", "division by zero")
 
 
-async def test_a_single_call_runs_and_closes(client: SandboxClient, service: RestService) -> None:
+async def test_a_single_call_runs_and_closes(client: SandboxClient, service: KeepsKeys) -> None:
     """`client.execute` leaves no session behind."""
-    result = await client.execute("print('hello')")
+    result = await client.run("print('hello')")
     assert result.text == "hello\n"
     assert [session.gone for session in service.sessions.values()] == ["session_closed"]
 
@@ -100,12 +141,10 @@ async def test_a_stream_ends_with_the_whole_result(client: SandboxClient) -> Non
     assert last.result.text == "a\n1\n"
 
 
-async def test_a_broken_stream_says_where_it_broke_and_can_be_taken_up_again(
-    client: SandboxClient, service: RestService
-) -> None:
-    """The events after the break are got by number."""
+async def test_without_retries_a_broken_stream_says_where_it_broke(service: KeepsKeys) -> None:
+    """The events after the break can be got by number."""
     service.break_after = 2
-    async with client.open_session() as session:
+    async with client_of(service, retries=NO_RETRIES) as client, client.open_session() as session:
         with pytest.raises(StreamBroken) as broken:
             _ = [event async for event in session.stream("print('a')\n1")]
         service.break_after = None
@@ -115,7 +154,7 @@ async def test_a_broken_stream_says_where_it_broke_and_can_be_taken_up_again(
 
 
 async def test_a_failure_of_the_service_in_mid_stream_is_raised(
-    client: SandboxClient, service: RestService
+    client: SandboxClient, service: KeepsKeys
 ) -> None:
     """An error event becomes the exception of its type."""
     service.fail_with = {"type": "gone_error", "code": "session_lost", "message": "lost"}
@@ -141,7 +180,7 @@ async def test_files_go_up_and_down(client: SandboxClient, tmp_path: Path) -> No
 
 
 async def test_an_artifact_is_saved_under_its_name(
-    client: SandboxClient, service: RestService, tmp_path: Path
+    client: SandboxClient, service: KeepsKeys, tmp_path: Path
 ) -> None:
     """Sub-folders are made, nothing else is left beside the file."""
     made = service.add_artifact("charts/one.png", b"png")
@@ -157,23 +196,23 @@ async def test_an_artifact_is_saved_under_its_name(
 
 @pytest.mark.parametrize("name", ["../up.txt", "/etc/passwd", "a/../../b", "", "nul\0"])
 async def test_an_artifact_never_leaves_its_directory(
-    client: SandboxClient, service: RestService, tmp_path: Path, name: str
+    client: SandboxClient, service: KeepsKeys, tmp_path: Path, name: str
 ) -> None:
     """Names come from the sandbox: one that climbs is refused."""
     made = service.add_artifact(name, b"x")
     service.patch = lambda execution: execution["artifacts"].append(made)
-    result = await client.execute("1")
+    result = await client.run("1")
     with pytest.raises(ProtocolError):
         await result.artifacts[0].save(tmp_path / "out")
 
 
 async def test_damaged_content_is_not_saved(
-    client: SandboxClient, service: RestService, tmp_path: Path
+    client: SandboxClient, service: KeepsKeys, tmp_path: Path
 ) -> None:
     """The hash is checked before the file appears."""
     made = service.add_artifact("a.txt", b"x")
     service.patch = lambda execution: execution["artifacts"].append(made)
-    result = await client.execute("1")
+    result = await client.run("1")
     service.artifacts[made["id"]] = b"y"
     with pytest.raises(ProtocolError, match=r"a\.txt"):
         await result.artifacts[0].save(tmp_path)
@@ -181,7 +220,7 @@ async def test_damaged_content_is_not_saved(
 
 
 async def test_an_expired_session_raises_session_gone(
-    client: SandboxClient, service: RestService
+    client: SandboxClient, service: KeepsKeys
 ) -> None:
     """410 carries its code; closing what is gone is fine."""
     session = await client.new_session()
@@ -201,14 +240,14 @@ async def test_errors_carry_what_the_service_said(client: SandboxClient) -> None
     assert error.value.retryable is False
 
 
-async def test_a_wrong_key_raises_unauthenticated(service: RestService) -> None:
+async def test_a_wrong_key_raises_unauthenticated(service: KeepsKeys) -> None:
     """401 has a class of its own."""
     async with client_of(service, "wrong") as client:
         with pytest.raises(Unauthenticated):
             await client.new_session()
 
 
-async def test_readiness_needs_no_key(service: RestService) -> None:
+async def test_readiness_needs_no_key(service: KeepsKeys) -> None:
     """A probe before any key is known."""
     async with client_of(service, "wrong") as client:
         assert await client.is_ready()
@@ -253,7 +292,7 @@ async def test_an_answer_outside_the_contract_is_a_protocol_error() -> None:
         with pytest.raises(ProtocolError):
             await client.session("s").files()
         with pytest.raises(ProtocolError):
-            await client.execute("1")
+            await client.run("1")
 
 
 async def test_an_error_that_is_not_json_keeps_its_status() -> None:
