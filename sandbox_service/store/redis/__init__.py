@@ -1,0 +1,1 @@
+"""Everything in one Redis, shared by the replicas of one service."""
