@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -60,6 +61,7 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     Then: not ready first, running cells get their time, streams end with a word on where to resume. The
     sandboxes stay for the next process, or go, as `on_stop` says.
     """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = with_a_key(settings)
     async with open_rooms(settings) as rooms:
         server = _Server(_server_config(settings, rooms.services), rooms)
@@ -141,9 +143,7 @@ class Rooms:
         self._metrics = Metrics()
         self.drain = Drain()
         self._stores = state.stores
-        self.tenancy = Tenancy.of(
-            settings, self._clock, self._metrics.audit_dropped.inc
-        )
+        self.tenancy = Tenancy.of(settings, self._clock, self._metrics.audit_dropped.inc)
         self._oversight = self._make_oversight()
         self._records = SessionRecords(self._stores.sessions, self._clock)
         self._lines = SandboxLines(backend)
@@ -295,19 +295,26 @@ class Rooms:
         await self._sessions.aclose()
         await self._workers.aclose()
         try:
-            if self._settings.on_stop == "remove" and await self._is_alone():
+            await self._leader.resign()
+            await self._stores.replicas.leave()
+            if self._settings.on_stop == "remove" and await self._is_last():
                 await self._sessions.end_all()
                 for pool in self.pools.values():
                     await pool.drain()
-            await self._leader.resign()
-            await self._stores.replicas.leave()
         except StoreUnavailable as error:
             logger.warning("store_away_at_stop reason=%s", error.message)
         for pool in self.pools.values():
             await pool.aclose()
         await self._lines.aclose()
 
-    async def _is_alone(self) -> bool:
+    async def _reasons_not_ready(self, posture: Posture) -> list[str]:
+        try:
+            await self._stores.replicas.alive()
+        except StoreUnavailable as error:
+            return [error.message]
+        return await posture.reasons_not_ready()
+
+    async def _is_last(self) -> bool:
         return await self._stores.replicas.alive() <= {self._stores.replicas.id}
 
     def _make_services(self) -> Services:
@@ -330,7 +337,7 @@ class Rooms:
             links=Links(key, self._clock, marks),
             registry=self._metrics.registry,
             posture=posture.report,
-            readiness=posture.reasons_not_ready,
+            readiness=partial(self._reasons_not_ready, posture),
             once=self._stores.once,
             pace=pace,
             quotas=self.tenancy.quotas,
@@ -361,7 +368,6 @@ def with_a_key(settings: Settings) -> Settings:
 
 
 def _server_config(settings: Settings, services: Services) -> uvicorn.Config:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     return uvicorn.Config(
         create_api(services),
         host=settings.host,

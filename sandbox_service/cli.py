@@ -15,7 +15,7 @@ from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
 from sandbox_service.commands.quotas import add_quotas
 from sandbox_service.domain.errors import ServiceError
-from sandbox_service.listening import listen
+from sandbox_service.listening import listen, take_all_descriptors
 from sandbox_service.settings import SettingsError, load_settings
 from sandbox_service.supervisor import supervise
 
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "workers", "on_stop")}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    take_all_descriptors()
     if options.worker_of is not None:
         with socket.socket(fileno=options.worker_of) as listener:
             uvloop.run(serve(settings, listener))

@@ -1,5 +1,6 @@
 """The socket that the service listens on: one per service, also when several processes accept from it."""
 
+import resource
 import socket
 
 from sandbox_service.settings import Settings, SettingsError
@@ -27,3 +28,9 @@ def listen(settings: Settings) -> socket.socket:
     listener.listen(BACKLOG)
     listener.set_inheritable(True)
     return listener
+
+
+def take_all_descriptors() -> None:
+    """Raise this process's limit on open files to what it may be at most."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,5 +1,6 @@
 """What comes in: bodies read up to a limit and no further, queries, and paths as they were sent."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import TypeVar
 from urllib.parse import unquote_to_bytes
@@ -7,12 +8,13 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from sandbox_service.api.errors import invalid
+from sandbox_service.api.errors import BodyStalled, invalid
 from sandbox_service.domain.errors import InvalidRequest, NotFound, TooLarge
 from sandbox_service.domain.names import clean_path
 
 KIB = 1024
 SMALL_BODY_BYTES = 64 * KIB
+STALL_S = 60.0
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -41,12 +43,26 @@ async def limited(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
     received = 0
-    async for chunk in request.stream():
+    async for chunk in _flowing(request):
         received += len(chunk)
         if received > max_bytes:
             raise _too_large(max_bytes)
         if chunk:
             yield chunk
+
+
+async def _flowing(request: Request) -> AsyncIterator[bytes]:
+    """The chunks as they come. Raises BodyStalled when none comes for too long."""
+    chunks = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(STALL_S):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BodyStalled(f"Nothing more of the body came for {STALL_S:g} s.") from None
+        yield chunk
 
 
 def _too_large(max_bytes: int) -> TooLarge:

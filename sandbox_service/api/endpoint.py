@@ -25,7 +25,8 @@ _REASONS = {
     401: "No key, or not a valid one.",
     403: "The key or the link does not give this right.",
     404: "No such thing, or another tenant's.",
-    409: "Not possible in its present state.",
+    408: "The body stopped coming.",
+    409: "Not possible in its present state, or an `Idempotency-Key` that came with another request.",
     410: "The session has ended, or the artifact's time is over.",
     413: "Larger than a limit; the message names it.",
     416: "The range lies outside the file.",
@@ -125,7 +126,8 @@ class Guarded:
 
 def _responses(endpoint: Endpoint, rule: Rule) -> dict[int | str, dict[str, Any]]:
     keyed = _WITH_KEY if rule.scope is not None else ()
-    statuses = sorted({*endpoint.errors, *keyed, *_ALWAYS})
+    of_body = (408,) if endpoint.body is not None else ()
+    statuses = sorted({*endpoint.errors, *keyed, *of_body, *_ALWAYS})
     errors: dict[int | str, dict[str, Any]] = {
         status: {"description": _REASONS[status], "content": json_content(Error)}
         for status in statuses
@@ -165,7 +167,8 @@ def json_content(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _extra(endpoint: Endpoint, rule: Rule) -> dict[str, Any]:
-    extra: dict[str, Any] = {"parameters": [*_path_parameters(endpoint), *_query(endpoint)]}
+    parameters = [*_path_parameters(endpoint), *_query(endpoint), *_headers(endpoint)]
+    extra: dict[str, Any] = {"parameters": parameters}
     extra["security"] = [] if rule.scope is None else [{"API key": []}]
     if endpoint.body is not None:
         extra["requestBody"] = _request_body(endpoint)
@@ -184,6 +187,19 @@ def _query(endpoint: Endpoint) -> list[dict[str, Any]]:
         return []
     properties = endpoint.query.model_json_schema()["properties"]
     return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
+def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
+    if endpoint.method != "POST":
+        return []
+    return [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+            "description": "The same key again has no second effect and gets the same answer.",
+        }
+    ]
 
 
 def _request_body(endpoint: Endpoint) -> dict[str, Any]:

@@ -34,6 +34,11 @@ class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
 
 
+class BodyStalled(InvalidRequest):
+    code = "body_stalled"
+    retryable = True
+
+
 class RangeNotSatisfiable(InvalidRequest):
     code = "range_not_satisfiable"
 
@@ -44,6 +49,7 @@ STATUS: dict[type[ServiceError], int] = {
     PermissionDenied: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    BodyStalled: 408,
     Conflict: 409,
     SessionGone: 410,
     TooLarge: 413,
@@ -54,6 +60,7 @@ STATUS: dict[type[ServiceError], int] = {
     WorkspaceFull: 507,
 }
 
+RETRY_UNAVAILABLE_S = 1.0
 _LONGEST_PARAM = 128
 _MOST_PROBLEMS = 5
 
@@ -81,8 +88,11 @@ def error_answer(error: ServiceError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="sandbox-service"'
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    retry_after_s = error.retry_after_s
+    if retry_after_s is None and isinstance(error, Unavailable):
+        retry_after_s = RETRY_UNAVAILABLE_S
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     return json_answer(error_body(error, request_id), status_of(error), headers)
 
 

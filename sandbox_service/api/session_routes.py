@@ -100,7 +100,7 @@ class SessionRoutes:
                 "bounded": {"idle_ttl_s": 600, "limits": {"memory_bytes": 1073741824}},
                 "labelled": {"metadata": {"user": "u-1"}},
             },
-            errors=(400, 413, 429),
+            errors=(400, 409, 413, 429),
         )
 
     def _one_endpoints(self) -> list[Endpoint]:
@@ -151,7 +151,7 @@ class SessionRoutes:
                 _TAG,
                 description="Like Ctrl-C: the cell ends, variables stay.",
                 answer=Session,
-                errors=(404, 409, 410),
+                errors=(400, 404, 409, 410),
             ),
             Endpoint(
                 "POST",
@@ -161,7 +161,7 @@ class SessionRoutes:
                 _TAG,
                 description="Variables are gone, files stay; `kernel.epoch` rises.",
                 answer=Session,
-                errors=(404, 409, 410),
+                errors=(400, 404, 409, 410),
             ),
             Endpoint(
                 "GET",

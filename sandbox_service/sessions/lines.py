@@ -3,9 +3,10 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
-from sandbox_service.domain.errors import SandboxLost
+from sandbox_service.domain.errors import SandboxLost, ServiceError
 from sandbox_service.domain.ports import Sandbox, SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SessionRecord
 
@@ -50,9 +51,10 @@ class SandboxLines:
         if session.sandbox is None:
             raise SandboxLost(f"Session {session.id} has no sandbox.")
         await self.close(session.id)
-        report = await self._backend.report(session.sandbox)
         sandbox = await self._backend.connect(session.sandbox)
-        line = self._lines[session.id] = Line(session.sandbox, sandbox, report.oom_kills)
+        line = self._lines[session.id] = Line(session.sandbox, sandbox)
+        with suppress(ServiceError):  # an engine that is away: the count starts at nothing
+            line.oom_kills = (await self._backend.report(session.sandbox)).oom_kills
         return line
 
     def oom_kills(self, session: SessionRecord) -> int:

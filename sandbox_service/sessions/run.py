@@ -25,7 +25,7 @@ from sandbox_service.sessions.journal import JournalWriter, read_all
 from sandbox_service.sessions.ladder import InterruptLadder
 from sandbox_service.sessions.lines import Line, SandboxLines
 from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notice, outcome
-from sandbox_service.sessions.reading import ExecutionReader
+from sandbox_service.sessions.reading import BrokenLine, ExecutionReader, connect
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import touched
 
@@ -68,6 +68,7 @@ class Run:
         self._told = EventPage((), is_final=False, last_id=0)
         self._writer = JournalWriter(tools.stores.journals, lease, record)
         self._reducer = OutputReducer(record.terms.output_bytes, MAX_OUTPUTS)
+        self._broken = BrokenLine(tools.backend)
         self._notices: list[str] = []
         self._passed_deadline = False
         self._has_killed = False
@@ -104,7 +105,7 @@ class Run:
                 "session_expires_at": session.expires_at,
             }
             self._writer.start(self._begun.model_copy(update=changes))
-        self._line = await self._tools.lines.to(session)
+        self._line = await connect(session, self._tools.lines, self._broken)
 
     async def _begin(self) -> SessionRecord:
         """Note the epoch that this execution runs on, and remember the one that its caller knows."""
@@ -147,7 +148,7 @@ class Run:
                 self._ladder.cancel()
 
     async def _read_lines(self) -> ExecutionEnd:
-        reader = ExecutionReader(self._line, self._begun, self._tools.backend)
+        reader = ExecutionReader(self._line, self._begun, self._broken)
         async with aclosing(reader.lines()) as lines:
             async for line in lines:
                 if isinstance(line, ExecutionEnd):
