@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from sandbox_service.commands.keys import Commands
 from sandbox_service.commands.noting import note
+from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.settings import SettingsError, load_settings
 from sandbox_service.tenants.opening import default_limits, open_key_file
-from sandbox_service.tenants.records import TenantLimits
 
 _NAMES = ", ".join(TenantLimits.model_fields)
 

@@ -3,12 +3,11 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox_service.domain.ports import Clock
-from sandbox_service.tenants.audit_files import AuditFiles
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +21,16 @@ REFUSED = "request.refused"
 Event = dict[str, Any]
 
 
+class EventFiles(Protocol):
+    """Where events are written: an AuditWriter, or the AuditFiles of one chain."""
+
+    def append(self, events: Sequence[Event]) -> object:
+        """Write the events, durably. Raises OSError."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class AuditTrail:
     """An AuditLog over files.
 
@@ -30,7 +39,7 @@ class AuditTrail:
     """
 
     def __init__(
-        self, files: AuditFiles, clock: Clock, on_drop: Callable[[], None] = lambda: None
+        self, files: EventFiles, clock: Clock, on_drop: Callable[[], None] = lambda: None
     ) -> None:
         self._files = files
         self._clock = clock
@@ -54,6 +63,7 @@ class AuditTrail:
             self._is_closing.set()
             self._wake.set()
             self._thread.join(CLOSE_DEADLINE_S)
+            self._files.close()
 
     def record(self, event: str, /, **details: object) -> None:
         """Take one event. Never waits; what is None is left out."""

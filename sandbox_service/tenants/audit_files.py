@@ -1,12 +1,14 @@
-"""The audit log's files: `audit-000001.jsonl` and on, one chain over all of them."""
+"""The files of one chain of the audit log: `audit-000001.jsonl` and on, one chain over all of them."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from sandbox_service.tenants.private_files import make_private_directory, open_p
 
 FILE_BYTES = 64 * MIB
 _NAME = re.compile(r"audit-([0-9]{6,})\.jsonl")
-_LONGEST_LINE_BYTES = 16 * MIB
+_END_BYTES = (64 * 1024, 1 * MIB, 16 * MIB)  # the last is more than any line has
+_LOCK_DEADLINE_S = 5.0
+_LOCK_PAUSE_S = 0.005
 
 
 def audit_files(directory: Path) -> list[Path]:
-    """The log's files, oldest first."""
+    """The chain's files, oldest first."""
     if not directory.is_dir():
         return []
     return sorted(path for path in directory.iterdir() if _NAME.fullmatch(path.name))
@@ -36,7 +40,10 @@ class AuditFiles:
         self._head = Head()
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> Head:
-        """Write the events, durably, and return the head after them. Raises OSError."""
+        """Write the events, durably, and return the head after them.
+
+        Raises OSError, and TimeoutError when another process keeps the chain to itself: one that was stopped.
+        """
         with self._locked():
             path = self._take_up()
             with open(open_private(path, os.O_WRONLY | os.O_APPEND), "ab") as file:
@@ -48,6 +55,9 @@ class AuditFiles:
             if size == 0:
                 _sync_directory(self._directory)
         return self._head
+
+    def close(self) -> None:
+        """Nothing is kept open between two appends."""
 
     def _linked(self, events: Sequence[Mapping[str, Any]]) -> bytes:
         lines = []
@@ -62,7 +72,7 @@ class AuditFiles:
         """One writer at a time, whichever process it is in: the chain does not fork."""
         make_private_directory(self._directory)
         with open(open_private(self._directory / ".lock", os.O_RDWR)) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock.fileno())
             try:
                 yield
             except BaseException:
@@ -102,6 +112,19 @@ class AuditFiles:
             file.write(self._linked([event]))
 
 
+def _wait_for(lock: int) -> None:
+    deadline_s = time.monotonic() + _LOCK_DEADLINE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                reason = "another process has kept the log's lock"
+                raise TimeoutError(errno.ETIMEDOUT, reason) from None
+        time.sleep(_LOCK_PAUSE_S)
+
+
 def _after(path: Path) -> Path:
     match = _NAME.fullmatch(path.name)
     assert match is not None
@@ -109,9 +132,15 @@ def _after(path: Path) -> Path:
 
 
 def _end_of(path: Path) -> bytes:
+    """As much of the end as holds the last whole line, and what is torn after it."""
+    size, end = path.stat().st_size, b""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _LONGEST_LINE_BYTES))
-        return file.read()
+        for span in _END_BYTES:
+            file.seek(max(0, size - span))
+            end = file.read()
+            if span >= size or end.count(b"\n") > 1:
+                break
+    return end
 
 
 def _torn_end(path: Path) -> bytes:
@@ -142,30 +171,32 @@ def _sync_directory(directory: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What verifying found. `fault` is None for a chain that holds."""
+    """What verifying found. `fault` is None for a chain that holds; `seen` are the noted heads in it."""
 
     lines: int
     first_seq: int
     head: Head
     fault: str | None = None
+    seen: frozenset[Head] = frozenset()
 
 
-def verify(directory: Path, noted: Head | None = None) -> Verdict:
+def verify(directory: Path, noted: Collection[Head] = ()) -> Verdict:
     """Check every line of every file; the first broken one is the fault, by file and line.
 
-    `noted` is a head that was seen before: a chain that no longer holds it was cut or rewritten.
+    `noted` are heads that were printed before: a chain that no longer holds its own was cut or rewritten.
     """
-    head: Head | None = None
-    lines, first_seq, has_noted = 0, 0, noted is None
+    verdict = Verdict(0, 0, Head())
     for path in audit_files(directory):
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
-                    head = check_line(line, head)
+                    verdict = _after_line(verdict, line, noted)
                 except BrokenChain as error:
-                    fault = f"{path.name}, line {number}: {error}"
-                    return Verdict(lines, first_seq, head or Head(), fault)
-                lines, first_seq = lines + 1, first_seq or head.seq
-                has_noted = has_noted or head == noted
-    missing = f"line {noted} is not in it: the log was cut or written anew"
-    return Verdict(lines, first_seq, head or Head(), None if has_noted else missing)
+                    return replace(verdict, fault=f"{path.name}, line {number}: {error}")
+    return verdict
+
+
+def _after_line(verdict: Verdict, line: bytes, noted: Collection[Head]) -> Verdict:
+    head = check_line(line, verdict.head if verdict.lines else None)
+    seen = verdict.seen | {head} if head in noted else verdict.seen
+    return Verdict(verdict.lines + 1, verdict.first_seq or head.seq, head, seen=seen)

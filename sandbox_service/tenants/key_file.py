@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sandbox_service.domain.errors import NotFound, Unavailable
+from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.tenants.private_files import make_private_directory, open_private
-from sandbox_service.tenants.records import FreshKey, KeyBook, KeyRecord, TenantLimits
+from sandbox_service.tenants.records import FreshKey, KeyBook, KeyRecord
 
 FILE_NAME = "keys.json"
 _OTHERS_MAY_WRITE = 0o022

@@ -2,18 +2,19 @@
 
 import hmac
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sandbox_service.domain.clock import SystemClock
-from sandbox_service.domain.errors import Unauthenticated
+from sandbox_service.domain.errors import Unauthenticated, Unavailable
 from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.domain.tenancy import Scope
 from sandbox_service.tenants.key_file import KeyFile
 from sandbox_service.tenants.records import (
     DEFAULT_SCOPES,
     KeyBook,
     KeyRecord,
-    TenantLimits,
     digest_of,
     id_of,
 )
@@ -96,7 +97,9 @@ class Keyring:
         )
 
     def limits_of(self, tenant: str) -> TenantLimits | None:
-        """The tenant's limits of its own, as of the latest key that was looked up."""
+        """The tenant's limits of its own, as the key file says now; the last known while it cannot be read."""
+        with suppress(Unavailable):
+            self._refreshed()
         return self._book.quotas.get(tenant)
 
     def tenants(self) -> frozenset[str]:

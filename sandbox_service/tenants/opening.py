@@ -6,13 +6,16 @@ from pathlib import Path
 
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.quota_rules import LimitsOf, SharedRoom, TenantLimits
+from sandbox_service.domain.tenancy import Quotas
 from sandbox_service.settings import Settings
 from sandbox_service.tenants.audit import AuditTrail
-from sandbox_service.tenants.audit_files import AuditFiles
+from sandbox_service.tenants.audit_writer import AuditWriter
 from sandbox_service.tenants.key_file import FILE_NAME, KeyFile
 from sandbox_service.tenants.keyring import Keyring
-from sandbox_service.tenants.quotas import MemoryQuotas, SharedRoom
-from sandbox_service.tenants.records import TenantLimits
+from sandbox_service.tenants.quotas import MemoryQuotas
+
+QuotasOf = Callable[[LimitsOf, SharedRoom], Quotas]
 
 
 def open_keyring(settings: Settings, clock: Clock | None = None) -> Keyring:
@@ -21,18 +24,21 @@ def open_keyring(settings: Settings, clock: Clock | None = None) -> Keyring:
 
 
 def open_key_file(settings: Settings) -> KeyFile:
+    """Shared by all processes with this data directory: a change by one holds for the next call of another."""
     return KeyFile(settings.data_dir / FILE_NAME)
 
 
 def audit_directory(settings: Settings) -> Path:
+    """Of the chains of all processes with this data directory."""
     return settings.data_dir / "audit"
 
 
 def open_audit(
     settings: Settings, clock: Clock | None = None, on_drop: Callable[[], None] = lambda: None
 ) -> AuditTrail:
-    files = AuditFiles(audit_directory(settings), settings.audit_file_bytes)
-    return AuditTrail(files, clock or SystemClock(), on_drop)
+    """This process's part of the audit log; it takes a chain of its own with the first event."""
+    writer = AuditWriter(audit_directory(settings), settings.audit_file_bytes)
+    return AuditTrail(writer, clock or SystemClock(), on_drop)
 
 
 def default_limits(settings: Settings) -> TenantLimits:
@@ -51,11 +57,18 @@ class Tenancy:
     """What the rooms above ask of this one."""
 
     keys: Keyring
-    quotas: MemoryQuotas
+    quotas: Quotas
     audit: AuditTrail
 
     @classmethod
-    def of(cls, settings: Settings, clock: Clock, on_drop: Callable[[], None]) -> "Tenancy":
+    def of(
+        cls,
+        settings: Settings,
+        clock: Clock,
+        on_drop: Callable[[], None],
+        quotas_of: QuotasOf | None = None,
+    ) -> "Tenancy":
+        """Of one process. `quotas_of` makes quotas that several share; without it this process counts alone."""
         keys, defaults = open_keyring(settings, clock), default_limits(settings)
 
         def limits_of(tenant: str) -> TenantLimits:
@@ -63,5 +76,5 @@ class Tenancy:
             return defaults if own is None else own.over(defaults)
 
         room = SharedRoom(settings.max_sessions, keys.tenants)
-        quotas = MemoryQuotas(limits_of, room, clock)
-        return cls(keys, quotas, open_audit(settings, clock, on_drop))
+        make = quotas_of or (lambda limits_of, room: MemoryQuotas(limits_of, room, clock))
+        return cls(keys, make(limits_of, room), open_audit(settings, clock, on_drop))

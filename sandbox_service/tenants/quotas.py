@@ -1,70 +1,48 @@
 """Quotas of tenants in this process's memory: exact in one process, gone with it."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import date
 
-from sandbox_service.domain.errors import RateLimited
 from sandbox_service.domain.ports import Clock
-from sandbox_service.domain.tenancy import Held
+from sandbox_service.domain.quota_rules import (
+    Judgement,
+    LimitsOf,
+    SharedRoom,
+    bounds_of,
+    burst_of,
+    cpu_refusal,
+    hold_refusal,
+    rate_refusal,
+    stored_refusal,
+)
+from sandbox_service.domain.tenancy import Held, Sizes
 from sandbox_service.tenants.bucket import TokenBucket
-from sandbox_service.tenants.records import TenantLimits
-
-RETRY_SESSIONS_S = 10.0
-RETRY_EXECUTIONS_S = 1.0
-RETRY_STORED_S = 60.0
-BURST_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class SharedRoom:
-    """How many sessions all tenants may have together, and who they are."""
-
-    max_sessions: int
-    tenants: Callable[[], frozenset[str]]
+from sandbox_service.tenants.holders import Holders
 
 
 @dataclass(slots=True)
 class _Use:
-    """What one tenant uses now."""
+    """What one tenant uses now, beside what it holds."""
 
-    held: dict[Held, set[str]] = field(default_factory=lambda: {held: set() for held in Held})
     stored_bytes: int = 0
+    stored_changed_s: float = -math.inf
     cpu_day: date = date.min
     cpu_seconds: float = 0.0
     bucket: TokenBucket | None = None
 
 
-def leaves_room(held: int, held_by_all: int, room: SharedRoom) -> bool:
-    """Whether a tenant that has `held` sessions may open one more without locking the others out.
-
-    With several tenants, the last quarter of all sessions is for those that have less than an
-    equal share of that quarter.
-    """
-    last_quarter, tenants = room.max_sessions // 4, len(room.tenants())
-    is_free_for_all = held_by_all < room.max_sessions - last_quarter
-    return is_free_for_all or tenants < 2 or held < last_quarter / tenants
-
-
 class MemoryQuotas:
-    """Quotas over dictionaries. Each method runs without awaiting, so each is atomic.
+    """Quotas over dictionaries. No method awaits between reading and writing, so each is atomic."""
 
-    `limits_of` gives a tenant's limits at the moment of the call.
-    """
-
-    def __init__(
-        self, limits_of: Callable[[str], TenantLimits], room: SharedRoom, clock: Clock
-    ) -> None:
+    def __init__(self, limits_of: LimitsOf, room: SharedRoom, clock: Clock) -> None:
         self._limits_of = limits_of
         self._room = room
         self._clock = clock
+        self._holders = {held: Holders() for held in Held}
         self._uses: defaultdict[str, _Use] = defaultdict(_Use)
-
-    def load_stored(self, sizes: Mapping[str, int]) -> None:
-        """Start from what is stored already, in bytes by tenant."""
-        for tenant, size_bytes in sizes.items():
-            self._uses[tenant].stored_bytes = size_bytes
 
     async def admit(self, tenant: str) -> None:
         rate = self._limits_of(tenant).requests_per_s
@@ -72,61 +50,63 @@ class MemoryQuotas:
             return
         use, now_s = self._uses[tenant], self._clock.monotonic()
         if use.bucket is None or use.bucket.rate != rate:
-            use.bucket = TokenBucket(rate, max(1.0, rate * BURST_S), now_s)
+            use.bucket = TokenBucket(rate, burst_of(rate), now_s)
         wait_s = use.bucket.take(now_s)
         if wait_s > 0:
-            raise _refusal("rate_requests", f"at most {rate:g} requests per second", wait_s)
+            raise rate_refusal(rate, wait_s)
 
     async def claim(self, tenant: str, held: Held, holder: str) -> None:
-        holders = self._uses[tenant].held[held]
-        if holder not in holders:
-            self._require(tenant, held, len(holders))
-            holders.add(holder)
-
-    def _require(self, tenant: str, held: Held, count: int) -> None:
-        limits = self._limits_of(tenant)
-        if held is Held.EXECUTIONS:
-            if limits.executions is not None and count >= limits.executions:
-                what = f"at most {limits.executions} executions waiting or running at once"
-                raise _refusal(held.value, what, RETRY_EXECUTIONS_S)
+        holders = self._holders[held]
+        if holders.has(tenant, holder):
             return
-        if limits.sessions is not None and count >= limits.sessions:
-            what = f"at most {limits.sessions} live sessions"
-            raise _refusal(held.value, what, RETRY_SESSIONS_S)
-        if not leaves_room(count, self._held_by_all(held), self._room):
-            what = f"{count} live sessions now: the others are kept for other tenants"
-            raise _refusal(held.value, what, RETRY_SESSIONS_S)
-
-    def _held_by_all(self, held: Held) -> int:
-        return sum(len(use.held[held]) for use in self._uses.values())
+        bounds, count = bounds_of(held, self._limits_of(tenant), self._room), holders.count(tenant)
+        judgement = bounds.judge(count, holders.count_all())
+        if judgement is not Judgement.GRANTED:
+            raise hold_refusal(judgement, held, bounds, count)
+        holders.add(tenant, holder, self._clock.monotonic())
 
     def release(self, tenant: str, held: Held, holder: str) -> None:
-        self._uses[tenant].held[held].discard(holder)
+        self._holders[held].remove(tenant, holder, self._clock.monotonic())
+
+    async def settle(
+        self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
+    ) -> None:
+        self._holders[held].settle(actual, self._clock.monotonic() - grace_s)
 
     def held(self, tenant: str, held: Held) -> int:
         """How many the tenant holds now."""
-        return len(self._uses[tenant].held[held])
+        return self._holders[held].count(tenant)
 
     def stored(self, tenant: str) -> int:
         """How many bytes of the tenant are stored now."""
         return self._uses[tenant].stored_bytes
 
     async def store(self, tenant: str, size_bytes: int) -> None:
-        limit, use = self._limits_of(tenant).stored_bytes, self._uses[tenant]
-        if limit is not None and use.stored_bytes + size_bytes > limit:
-            what = f"at most {limit} bytes of stored files"
-            raise _refusal("quota_stored_bytes", what, RETRY_STORED_S)
-        use.stored_bytes += size_bytes
+        limit = self._limits_of(tenant).stored_bytes
+        if limit is not None and self._uses[tenant].stored_bytes + size_bytes > limit:
+            raise stored_refusal(limit)
+        self._count_stored(tenant, size_bytes)
 
     def discard(self, tenant: str, size_bytes: int) -> None:
+        self._count_stored(tenant, -size_bytes)
+
+    def _count_stored(self, tenant: str, change: int) -> None:
         use = self._uses[tenant]
-        use.stored_bytes = max(0, use.stored_bytes - size_bytes)
+        use.stored_bytes = max(0, use.stored_bytes + change)
+        use.stored_changed_s = self._clock.monotonic()
+
+    async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
+        quiet_since_s = self._clock.monotonic() - quiet_s
+        stored = await sizes()
+        for tenant in {*stored, *self._uses}:
+            use = self._uses[tenant]
+            if use.stored_changed_s <= quiet_since_s:
+                use.stored_bytes = stored.get(tenant, 0)
 
     async def require_cpu(self, tenant: str) -> None:
         limit = self._limits_of(tenant).cpu_seconds_per_day
         if limit is not None and self._today(tenant).cpu_seconds >= limit:
-            what = f"at most {limit:g} CPU seconds per day (UTC)"
-            raise _refusal("quota_cpu_seconds", what, _until_midnight_s(self._clock.now()))
+            raise cpu_refusal(limit, self._clock.now())
 
     def spend_cpu(self, tenant: str, seconds: float) -> None:
         self._today(tenant).cpu_seconds += seconds
@@ -136,12 +116,3 @@ class MemoryQuotas:
         if use.cpu_day != today:
             use.cpu_day, use.cpu_seconds = today, 0.0
         return use
-
-
-def _until_midnight_s(now: datetime) -> float:
-    tomorrow = now.date() + timedelta(days=1)
-    return (datetime.combine(tomorrow, time(), UTC) - now).total_seconds()
-
-
-def _refusal(code: str, what: str, retry_after_s: float) -> RateLimited:
-    return RateLimited(f"This tenant may have {what}.", code=code, retry_after_s=retry_after_s)

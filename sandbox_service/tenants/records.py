@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import Field
 
 from sandbox_service.domain.ids import looks_like, new_id
+from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.domain.tenancy import Scope
 from sandbox_service.domain.values import Value
 
@@ -36,21 +37,6 @@ class KeyRecord(Value):
 
     def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
-
-
-class TenantLimits(Value):
-    """What one tenant may use; None means as much as the service has."""
-
-    sessions: int | None = Field(default=None, ge=0)
-    executions: int | None = Field(default=None, ge=0)
-    requests_per_s: float | None = Field(default=None, gt=0)
-    stored_bytes: int | None = Field(default=None, ge=0)
-    cpu_seconds_per_day: float | None = Field(default=None, ge=0)
-
-    def over(self, defaults: "TenantLimits") -> "TenantLimits":
-        """These limits where they were given, a given None included, else the defaults."""
-        given = {name: getattr(self, name) for name in self.model_fields_set}
-        return defaults.model_copy(update=given)
 
 
 class KeyBook(Value):

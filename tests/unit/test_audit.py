@@ -1,6 +1,8 @@
-"""The audit log: a chain in which every change shows, whatever stops or floods its writer."""
+"""The audit log: chains in which every change shows, whatever stops or floods their writers."""
 
+import fcntl
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.tenants import audit as audit_module
+from sandbox_service.tenants import audit_files as audit_files_module
 from sandbox_service.tenants.audit import AuditTrail
 from sandbox_service.tenants.audit_chain import Head
 from sandbox_service.tenants.audit_files import AuditFiles, audit_files, verify
+from sandbox_service.tenants.audit_log import chain_directories, lines_by_time, verify_log
+from sandbox_service.tenants.audit_writer import AuditWriter
 from tests.support.fakes import SteppedClock
 
 
@@ -73,8 +78,8 @@ def test_a_cut_end_shows_against_a_head_noted_before(directory: Path) -> None:
     head = verify(directory).head
     put(directory, lines_of(directory)[:-1])
     assert verify(directory).fault is None
-    assert "cut or written anew" in str(verify(directory, head).fault)
-    assert verify(directory, Head(4, verify(directory).head.hash)).fault is None
+    assert verify_log(directory, [head]).missing == (head,)
+    assert verify_log(directory, [Head(4, verify(directory).head.hash)]).holds
 
 
 def test_the_chain_goes_on_over_files(directory: Path) -> None:
@@ -104,7 +109,7 @@ def test_another_process_goes_on_where_the_last_one_stopped(directory: Path) -> 
     assert (verify(directory).fault, verify(directory).lines) == (None, 10)
 
 
-def test_two_processes_that_write_at_once_make_one_chain(directory: Path) -> None:
+def test_two_that_write_to_one_chain_at_once_do_not_break_it(directory: Path) -> None:
     writers = [threading.Thread(target=written, args=(directory, 20, 2000)) for _ in range(4)]
     for writer in writers:
         writer.start()
@@ -205,3 +210,109 @@ def test_events_wait_while_the_disk_refuses_them(directory: Path, monkeypatch) -
             threading.Event().wait(0.01)
         trail.record("test.happened", number=2)
     assert [event["number"] for event in events_of(directory)] == [1, 2]
+
+
+def test_a_writer_alone_has_no_directory_but_the_logs(directory: Path) -> None:
+    for number in range(3):
+        writer = AuditWriter(directory)
+        writer.append([{"event": "test.happened", "number": number}])
+        writer.close()
+    assert chain_directories(directory) == [directory]
+    assert [event["seq"] for event in events_of(directory)] == [1, 2, 3]
+
+
+def test_writers_at_the_same_time_have_a_chain_each_and_the_next_ones_go_on_with_them(
+    directory: Path,
+) -> None:
+    for number in range(3):
+        writers = [AuditWriter(directory) for _ in range(3)]
+        for writer in writers:
+            writer.append([{"event": "test.happened", "number": number}])
+        for writer in writers:
+            writer.close()
+    names = [path.name for path in chain_directories(directory)]
+    assert names == ["audit", "writer-2", "writer-3"]
+    verdict = verify_log(directory)
+    assert verdict.holds
+    assert [chain.lines for chain in verdict.chains.values()] == [3, 3, 3]
+
+
+def test_a_place_that_became_free_is_taken_before_a_new_one_is_made(directory: Path) -> None:
+    first, second = AuditWriter(directory), AuditWriter(directory)
+    for writer in (first, second):
+        writer.append([{"event": "test.happened"}])
+    first.close()
+    third = AuditWriter(directory)
+    third.append([{"event": "test.happened"}])
+    assert [chain.lines for chain in verify_log(directory).chains.values()] == [2, 1]
+    for writer in (second, third):
+        writer.close()
+
+
+def test_a_trail_gives_its_place_back_when_it_closes(directory: Path) -> None:
+    for _ in range(2):
+        with AuditTrail(AuditWriter(directory), SteppedClock()).running() as trail:
+            trail.record("test.happened")
+    assert [event["seq"] for event in events_of(directory)] == [1, 2]
+
+
+def in_two_chains(directory: Path) -> None:
+    """Eight events, one per second, by two writers in turn."""
+    writers = [AuditWriter(directory, 1000), AuditWriter(directory, 1000)]
+    for second in range(8):
+        event = {"at": f"2026-01-01T00:00:0{second}+00:00", "event": "test.happened", "n": second}
+        writers[second % 2].append([event])
+    for writer in writers:
+        writer.close()
+
+
+def test_what_several_wrote_is_read_in_the_order_of_time(directory: Path) -> None:
+    in_two_chains(directory)
+    numbers = [json.loads(line)["n"] for line in lines_by_time(directory)]
+    assert numbers == list(range(8))
+    assert [json.loads(line)["n"] for line in lines_by_time(directory, 3)] == [5, 6, 7]
+    assert list(lines_by_time(directory, 0)) == []
+    assert len(list(lines_by_time(directory, 100))) == 8
+
+
+def test_a_change_in_any_chain_and_a_chain_taken_away_show(directory: Path) -> None:
+    in_two_chains(directory)
+    heads = [chain.head for chain in verify_log(directory).chains.values()]
+    assert verify_log(directory, heads).holds
+    other = directory / "writer-2"
+    lines = lines_of(other)
+    put(other, [lines[0].replace(b'"n":1', b'"n":9'), *lines[1:]])
+    verdict = verify_log(directory)
+    assert not verdict.holds
+    assert verdict.chains["audit"].fault is None
+    assert "line 1: its content was changed" in str(verdict.chains["writer-2"].fault)
+    for path in audit_files(other):
+        path.unlink()
+    assert verify_log(directory).holds
+    assert verify_log(directory, heads).missing == (heads[1],)
+
+
+def test_a_line_that_is_no_json_does_not_stop_the_reading(directory: Path) -> None:
+    written(directory, 2)
+    put(directory, [*lines_of(directory), b"forged\n", b"7\n", b"torn"])
+    assert [bytes(line) for line in lines_by_time(directory)][2:] == [b"forged\n", b"7\n"]
+
+
+def test_a_chain_that_a_stopped_process_keeps_is_given_up_after_a_while(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(directory)
+    monkeypatch.setattr(audit_files_module, "_LOCK_DEADLINE_S", 0.05)
+    stopped = os.open(directory / ".lock", os.O_RDWR)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    with pytest.raises(TimeoutError):
+        AuditFiles(directory).append([{"event": "test.happened"}])
+    os.close(stopped)
+    AuditFiles(directory).append([{"event": "test.happened"}])
+    assert (verify(directory).fault, verify(directory).lines) == (None, 6)
+
+
+def test_a_long_last_line_is_found_whole(directory: Path) -> None:
+    AuditFiles(directory).append([{"event": "one"}, {"event": "two", "code": "x" * 3_000_000}])
+    AuditFiles(directory).append([{"event": "three"}])
+    assert (verify(directory).fault, verify(directory).lines) == (None, 3)

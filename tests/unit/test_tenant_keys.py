@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from sandbox_service.domain.errors import NotFound, Unauthenticated, Unavailable
+from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.domain.tenancy import Scope
 from sandbox_service.tenants.key_file import KeyFile
 from sandbox_service.tenants.keyring import Keyring
-from sandbox_service.tenants.records import DEFAULT_SCOPES, TenantLimits, id_of, make_key
+from sandbox_service.tenants.records import DEFAULT_SCOPES, id_of, make_key
 from tests.support.fakes import SteppedClock
 
 
@@ -161,3 +162,23 @@ def test_own_limits_lie_over_the_defaults_and_none_of_them_is_a_limit_too(
     assert (limits.sessions, limits.executions, limits.stored_bytes) == (3, 9, None)
     KeyFile(path).set_quotas("acme", None)
     assert KeyFile(path).book().quotas == {}
+
+
+def test_limits_that_another_process_sets_hold_for_the_next_question(
+    path: Path, clock: SteppedClock
+) -> None:
+    ring = Keyring([], KeyFile(path), clock)
+    assert ring.limits_of("acme") is None
+    KeyFile(path).set_quotas("acme", TenantLimits(sessions=3))
+    assert ring.limits_of("acme") == TenantLimits(sessions=3)
+    path.write_text("{")
+    assert ring.limits_of("acme") == TenantLimits(sessions=3)
+
+
+def test_a_key_that_another_process_makes_opens_at_once(path: Path, clock: SteppedClock) -> None:
+    ring = Keyring([], KeyFile(path), clock)
+    assert not ring.has_valid_keys()
+    fresh = make_key("acme", clock.now())
+    KeyFile(path).add(fresh)
+    assert ring.find(fresh.key) is not None
+    assert ring.tenants() == {"acme"}

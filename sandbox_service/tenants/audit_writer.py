@@ -1,0 +1,74 @@
+"""A chain of the audit log for each process that writes at the same time, so that none waits for another.
+
+    audit/audit-000001.jsonl             the only process, or the first of several; and the command line
+    audit/writer-2/audit-000001.jsonl    a second process while the first one runs
+    audit/writer-3/...
+
+A process holds its place by a lock that ends with it, and one that starts takes the first free place and
+goes on with the chain there: there are as many directories as processes ever ran at once.
+"""
+
+import fcntl
+import os
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from sandbox_service.tenants.audit_chain import Head
+from sandbox_service.tenants.audit_files import FILE_BYTES, AuditFiles
+from sandbox_service.tenants.private_files import make_private_directory, open_private
+
+WRITER_PREFIX = "writer-"
+_LOCK_NAME = ".writer"
+_NO_LOCK = -1
+
+
+class AuditWriter:
+    """Appends to the first chain below `root` that no other process writes; takes it when first needed."""
+
+    def __init__(self, root: Path, file_bytes: int = FILE_BYTES) -> None:
+        self._root = root
+        self._file_bytes = file_bytes
+        self._lock = _NO_LOCK
+        self._files: AuditFiles | None = None
+
+    def append(self, events: Sequence[Mapping[str, Any]]) -> Head:
+        """Write the events, durably, and return the head after them. Raises OSError."""
+        if self._files is None:
+            self._files = AuditFiles(self._take_place(), self._file_bytes)
+        return self._files.append(events)
+
+    def close(self) -> None:
+        """Let another process go on with the chain."""
+        if self._lock != _NO_LOCK:
+            os.close(self._lock)
+        self._lock, self._files = _NO_LOCK, None
+
+    def _take_place(self) -> Path:
+        for number in count(1):
+            directory = place_of(self._root, number)
+            make_private_directory(directory)
+            self._lock = _locked(directory / _LOCK_NAME)
+            if self._lock != _NO_LOCK:
+                break
+        return directory
+
+
+def place_of(root: Path, number: int) -> Path:
+    """The directory of the first, second, ... process that writes."""
+    return root if number == 1 else root / f"{WRITER_PREFIX}{number}"
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock, or _NO_LOCK when another process has it."""
+    lock = open_private(path, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return _NO_LOCK
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
