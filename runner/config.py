@@ -1,8 +1,12 @@
-"""Where the model is and how long a turn may take: from flags, else from the environment."""
+"""Where the model is: from flags, else from the environment."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from runner.limits import TurnLimits
+
+__all__ = ["DEFAULT_MODEL", "ModelConfig", "TurnLimits", "model_config"]
 
 DEFAULT_MODEL = "gpt-4.1"
 
@@ -14,15 +18,6 @@ class ModelConfig:
     api_key: str = field(repr=False)
     model: str
     base_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TurnLimits:
-    """Bounds of one turn: calls of the model, seconds in all, pictures shown to the model."""
-
-    steps: int = 12
-    time_s: float = 300.0
-    images: int = 8
 
 
 def model_config(

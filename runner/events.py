@@ -3,8 +3,19 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from runner.limits import TurnUsage
 from runner.shape import Shaped
 from sandbox_service.client import Artifact, ExecutionResult, OutputChanged
+
+TurnReason = Literal[
+    "answered",
+    "no_answer",
+    "step_limit",
+    "time_limit",
+    "token_limit",
+    "cost_limit",
+    "interrupted",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +23,22 @@ class TextDelta:
     """The next piece of the assistant's text."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodeDelta:
+    """The next piece of code, while the model writes it; `call` counts the calls of its reply."""
+
+    call: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryWaiting:
+    """The model's endpoint is busy, and is asked again after `wait_s` seconds."""
+
+    reason: str
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +75,10 @@ class TurnFinished:
     """The turn is over; `text` is the assistant's last message."""
 
     text: str
-    reason: Literal["answered", "step_limit", "time_limit"]
+    reason: TurnReason
     steps: int
+    used: TurnUsage = field(default_factory=TurnUsage)
 
 
 ToolEvent = CodeStarted | OutputSeen | FileMade | CallFinished
-Event = TextDelta | ToolEvent | TurnFinished
+Event = TextDelta | CodeDelta | RetryWaiting | ToolEvent | TurnFinished

@@ -1,86 +1,23 @@
-"""The line to a chat completions endpoint: streamed pieces in, one assembled reply out."""
+"""The line to a chat completions endpoint: a conversation in, the pieces of a reply out."""
 
 import json
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
-from uuid import uuid4
 
 import openai
+from openai.types.chat import ChatCompletion
 
 from runner.config import ModelConfig
+from runner.limits import Usage
+from runner.quirks import Quirks
+from runner.reply import CallDelta, Message, ReplyDelta
+from runner.retries import ModelFailed, busy_failure
 from sandbox_service.client.transport import is_loopback
 
-CONNECT_RETRIES = 3
+__all__ = ["ChatModel", "Message", "ModelFailed", "OpenAIModel"]
+
 SILENCE_S = 120.0
 """Longest wait for the next piece of a reply."""
-
-Message = dict[str, Any]
-
-
-class ModelFailed(Exception):
-    """The endpoint refused the request, failed, or could not be reached; the message says which."""
-
-
-@dataclass(slots=True)
-class ToolCall:
-    """A call of a tool, as far as it has arrived."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class CallDelta:
-    """A piece of one tool call; `index` says of which."""
-
-    index: int
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyDelta:
-    """A piece of a reply."""
-
-    text: str = ""
-    calls: tuple[CallDelta, ...] = ()
-
-
-@dataclass(slots=True)
-class Reply:
-    """A reply put together from its pieces."""
-
-    text: str = ""
-    calls: list[ToolCall] = field(default_factory=list)
-    _by_index: dict[int, ToolCall] = field(default_factory=dict)
-
-    def add(self, delta: ReplyDelta) -> None:
-        """Join the next piece."""
-        self.text += delta.text
-        for piece in delta.calls:
-            call = self._call(piece)
-            call.id = call.id or piece.id
-            call.name = call.name or piece.name
-            call.arguments += piece.arguments
-
-    def message(self) -> Message:
-        """The reply as a message of the conversation."""
-        message: Message = {"role": "assistant", "content": self.text or None}
-        if self.calls:
-            message["tool_calls"] = [_as_sent(call) for call in self.calls]
-        return message
-
-    def _call(self, piece: CallDelta) -> ToolCall:
-        """The call that a piece belongs to: some endpoints give every call the same index."""
-        known = self._by_index.get(piece.index)
-        if known is None or (piece.id and known.id and piece.id != known.id):
-            known = ToolCall(piece.id or f"call_{uuid4().hex}")
-            self._by_index[piece.index] = known
-            self.calls.append(known)
-        return known
 
 
 class ChatModel(Protocol):
@@ -94,14 +31,15 @@ class ChatModel(Protocol):
 
 
 class OpenAIModel:
-    """Any endpoint that speaks OpenAI's chat completions protocol."""
+    """Any endpoint that speaks OpenAI's chat completions protocol, or the better part of it."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._model = config.model
+        self._quirks = Quirks()
         self._client = openai.AsyncOpenAI(
             api_key=config.api_key,
             base_url=config.base_url,
-            max_retries=CONNECT_RETRIES,
+            max_retries=0,  # the loop asks again, where it can be seen and cut short
             timeout=SILENCE_S,
             http_client=_without_proxy() if is_loopback(config.base_url or "") else None,
         )
@@ -116,48 +54,107 @@ class OpenAIModel:
         self, messages: Sequence[Message], tools: Sequence[Message]
     ) -> AsyncGenerator[ReplyDelta]:
         """Yield the pieces of the reply. Raises ModelFailed."""
-        create: Any = self._client.chat.completions.create
         try:
-            answer = await create(model=self._model, messages=messages, tools=tools, stream=True)
-            async with answer:
-                async for chunk in answer:
-                    if chunk.choices and chunk.choices[0].delta is not None:
-                        yield _delta(chunk.choices[0].delta)
+            answer = await self._asked(messages, tools)
+            async for delta in _deltas(answer):
+                yield delta
         except openai.OpenAIError as error:
-            raise ModelFailed(_reason(error)) from error
+            raise _failure(error) from error
+        except ValueError as error:
+            raise ModelFailed(f"the model endpoint sent what is no JSON: {error}") from error
+
+    async def _asked(self, messages: Sequence[Message], tools: Sequence[Message]) -> Any:
+        """The open answer; what the endpoint does not know is left out from then on."""
+        create: Any = self._client.chat.completions.create
+        while True:
+            try:
+                return await create(model=self._model, **self._quirks.request(messages, tools))
+            except openai.APIStatusError as error:
+                if not self._quirks.learn(error.status_code, error.message):
+                    raise
 
 
 def _without_proxy() -> Any:
     return openai.DefaultAsyncHttpxClient(trust_env=False)
 
 
-def _delta(delta: Any) -> ReplyDelta:
-    calls = tuple(
+async def _deltas(answer: Any) -> AsyncGenerator[ReplyDelta]:
+    """The pieces of a stream; a whole reply is one piece."""
+    if not isinstance(answer, openai.AsyncStream):
+        yield _whole(answer)
+        return
+    async with answer:
+        if "application/json" in answer.response.headers.get("content-type", ""):
+            yield _whole(await _parsed(answer))
+            return
+        async for chunk in answer:
+            yield _delta(chunk)
+
+
+async def _parsed(answer: Any) -> Any:
+    """The body of an endpoint that does not stream, though it was asked to."""
+    body = json.loads(await answer.response.aread())
+    if not isinstance(body, dict):
+        raise ValueError("the body is no object")
+    construct: Any = ChatCompletion.construct
+    return construct(**body)
+
+
+def _whole(completion: Any) -> ReplyDelta:
+    choices = completion.choices or ()
+    message = choices[0].message if choices else None
+    return ReplyDelta(
+        (message and message.content) or "",
+        _calls(message),
+        (choices and choices[0].finish_reason) or "",
+        _usage(completion),
+    )
+
+
+def _delta(chunk: Any) -> ReplyDelta:
+    """A chunk as a piece; the last one of some endpoints has no choices, of others no delta."""
+    choices = chunk.choices or ()
+    delta = choices[0].delta if choices else None
+    return ReplyDelta(
+        (delta and delta.content) or "",
+        _calls(delta),
+        (choices and choices[0].finish_reason) or "",
+        _usage(chunk),
+    )
+
+
+def _calls(message: Any) -> tuple[CallDelta, ...]:
+    return tuple(
         CallDelta(
-            index=call.index or 0,
+            index=_index(call, position),
             id=call.id or "",
             name=(call.function and call.function.name) or "",
             arguments=(call.function and call.function.arguments) or "",
         )
-        for call in delta.tool_calls or ()
+        for position, call in enumerate((message and message.tool_calls) or ())
     )
-    return ReplyDelta(delta.content or "", calls)
 
 
-def _as_sent(call: ToolCall) -> Message:
-    """The call for the history. Arguments that are no JSON would make some endpoints refuse it."""
-    try:
-        json.loads(call.arguments)
-        arguments = call.arguments
-    except ValueError:
-        arguments = "{}"
-    function = {"name": call.name, "arguments": arguments}
-    return {"id": call.id, "type": "function", "function": function}
+def _index(call: Any, position: int) -> int:
+    """Whole replies and some endpoints do not number their calls."""
+    index = getattr(call, "index", None)
+    return position if index is None else int(index)
 
 
-def _reason(error: openai.OpenAIError) -> str:
+def _usage(answer: Any) -> Usage | None:
+    usage = answer.usage
+    if usage is None:
+        return None
+    details = getattr(usage, "prompt_tokens_details", None)
+    cached = (details and details.cached_tokens) or 0
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached)
+
+
+def _failure(error: openai.OpenAIError) -> ModelFailed:
     if isinstance(error, openai.APIStatusError):
-        return f"the model endpoint answered {error.status_code}: {error.message}"
+        reason = f"the model endpoint answered {error.status_code}: {error.message}"
+        return busy_failure(reason, error.status_code, str(error.code), error.response.headers)
     if isinstance(error, openai.APIConnectionError):
-        return f"the model endpoint cannot be reached: {error}"
-    return f"the model endpoint failed: {error}"
+        return ModelFailed(f"the model endpoint cannot be reached: {error}", may_pass=True)
+    kind = f"{getattr(error, 'type', '')} {getattr(error, 'code', '')} {error}"
+    return busy_failure(f"the model endpoint failed: {error}", None, kind, {})

@@ -1,10 +1,13 @@
 """The assistant loop against the scripted model over real HTTP, cells run by a fake service."""
 
+import base64
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import PIL.Image
 import pytest
 import pytest_asyncio
 
@@ -12,6 +15,7 @@ from runner.config import ModelConfig, TurnLimits
 from runner.dispatch import PythonTool
 from runner.events import (
     CallFinished,
+    CodeDelta,
     CodeStarted,
     Event,
     OutputSeen,
@@ -47,8 +51,22 @@ async def asked(assistant: Assistant, question: str = "go") -> list[Event]:
     return [event async for event in assistant.ask(question)]
 
 
+def ending(events: list[Event]) -> tuple[str, str, int]:
+    """Text, reason and steps of a finished turn."""
+    last = events[-1]
+    assert isinstance(last, TurnFinished)
+    return last.text, last.reason, last.steps
+
+
 def roles(assistant: Assistant) -> list[str]:
     return [message["role"] for message in assistant.messages]
+
+
+def small_png() -> str:
+    """A picture as a kernel shows it."""
+    content = io.BytesIO()
+    PIL.Image.new("RGB", (8, 4)).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def code_of(events: list[Event]) -> list[str]:
@@ -71,7 +89,7 @@ async def test_several_calls_of_a_turn_run_in_order_on_one_session(endpoint: str
     async with assistant_playing("two-calls", endpoint, service) as assistant:
         events = await asked(assistant)
     assert roles(assistant) == ["system", "user", "assistant", "tool", "tool", "assistant"]
-    assert events[-1] == TurnFinished("In order: 6 then 42.", "answered", steps=2)
+    assert ending(events) == ("In order: 6 then 42.", "answered", 2)
     assert [session.gone for session in service.sessions.values()] == ["session_closed"]
 
 
@@ -81,14 +99,26 @@ async def test_a_traceback_goes_back_and_the_model_mends_its_code(endpoint: str)
         events = await asked(assistant)
     finished = [event.result for event in events if isinstance(event, CallFinished)]
     assert [result.status for result in finished if result] == ["error", "ok"]
-    assert events[-1] == TurnFinished("The total is 5050.", "answered", steps=3)
+    assert ending(events) == ("The total is 5050.", "answered", 3)
+
+
+async def test_code_is_seen_while_the_model_writes_it(endpoint: str) -> None:
+    """In pieces that name their call, before any of it runs."""
+    async with assistant_playing("two-calls", endpoint) as assistant:
+        events = await asked(assistant)
+    pieces = [event for event in events if isinstance(event, CodeDelta)]
+    assert ["".join(piece.text for piece in pieces if piece.call == n) for n in (0, 1)] == [
+        "x = 6\nprint(x)", "print(x * 7)"
+    ]  # fmt: skip
+    assert len(pieces) > 2
+    assert max(map(events.index, pieces)) < events.index(CodeStarted("x = 6\nprint(x)"))
 
 
 async def test_output_is_seen_before_the_call_is_over(endpoint: str) -> None:
     """Code, output, end of call: in this order."""
     async with assistant_playing("echo", endpoint) as assistant:
         events = await asked(assistant, "print('hello')")
-    kinds = [type(event) for event in events if not isinstance(event, TextDelta)]
+    kinds = [type(event) for event in events if not isinstance(event, TextDelta | CodeDelta)]
     assert kinds == [CodeStarted, OutputSeen, CallFinished, TurnFinished]
 
 
@@ -97,7 +127,7 @@ async def test_the_conversation_goes_on_with_its_state(endpoint: str) -> None:
     async with assistant_playing("echo", endpoint) as assistant:
         await asked(assistant, "n = 20")
         events = await asked(assistant, "n + 1")
-    assert events[-1] == TurnFinished("21", "answered", steps=2)
+    assert ending(events) == ("21", "answered", 2)
 
 
 async def test_malformed_arguments_are_explained_to_the_model(endpoint: str) -> None:
@@ -105,12 +135,12 @@ async def test_malformed_arguments_are_explained_to_the_model(endpoint: str) -> 
     async with assistant_playing("malformed-arguments", endpoint) as assistant:
         events = await asked(assistant)
     assert assistant.messages[2]["tool_calls"][0]["function"]["arguments"] == "{}"
-    assert events[-1] == TurnFinished("well formed", "answered", steps=3)
+    assert ending(events) == ("well formed", "answered", 3)
 
 
 async def test_pictures_follow_after_the_last_tool_message(endpoint: str) -> None:
     """One user message with image parts; no base64 in any text."""
-    png = "iVBORw0KGgoAAAANSUhEUgAA"
+    png = small_png()
     shown: dict[str, Any] = {
         "output_type": "display_data", "metadata": {},
         "data": {"image/png": png, "text/plain": "<Figure>"},
@@ -121,7 +151,7 @@ async def test_pictures_follow_after_the_last_tool_message(endpoint: str) -> Non
     assert roles(assistant)[3:] == ["tool", "tool", "user", "assistant"]
     parts = assistant.messages[5]["content"]
     assert [part["type"] for part in parts] == ["text", "image_url", "image_url"]
-    assert parts[1]["image_url"]["url"] == f"data:image/png;base64,{png}"
+    assert parts[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
     assert "iVBOR" not in assistant.messages[3]["content"]
 
 
@@ -132,7 +162,7 @@ async def test_the_limit_of_steps_ends_the_turn_and_leaves_a_valid_history(endpo
         assert checked_messages({"messages": assistant.messages})
         again = await asked(assistant)
     assert code_of(events) == ["print(0)", "print(1)"]
-    assert events[-1] == TurnFinished("", "step_limit", steps=3)
+    assert ending(events) == ("", "step_limit", 3)
     assert isinstance(again[-1], TurnFinished)
 
 
@@ -140,7 +170,7 @@ async def test_the_time_limit_ends_the_turn_and_leaves_a_valid_history(endpoint:
     """No time at all: nothing is run, the history is one that an endpoint accepts."""
     async with assistant_playing("never-ends", endpoint, limits=TurnLimits(time_s=0)) as assistant:
         events = await asked(assistant)
-    assert events == [TurnFinished("", "time_limit", steps=1)]
+    assert [ending(events)] == [("", "time_limit", 1)]
     assert checked_messages({"messages": assistant.messages})
 
 
@@ -153,7 +183,13 @@ async def test_a_turn_that_is_left_early_leaves_a_valid_history(endpoint: str) -
                 break
         await events.aclose()
         assert checked_messages({"messages": assistant.messages})
-        assert roles(assistant) == ["system", "user", "assistant", "tool", "tool"]
+        assert roles(assistant) == ["system", "user", "assistant", "tool", "tool", "assistant"]
+    told = [message["content"] for message in assistant.messages[3:]]
+    assert told == [
+        "Broken off: the turn was broken off.",
+        "Not run: the turn was broken off.",
+        "(No answer: the turn was broken off.)",
+    ]
 
 
 async def test_an_expired_session_is_replaced_and_the_model_is_told(endpoint: str) -> None:

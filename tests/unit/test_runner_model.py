@@ -3,7 +3,7 @@
 import pytest
 
 from runner.config import ModelConfig, model_config
-from runner.model import CallDelta, Reply, ReplyDelta, ToolCall
+from runner.reply import CallDelta, Reply, ReplyDelta, ToolCall
 
 
 def reply_of(*deltas: ReplyDelta) -> Reply:
