@@ -17,10 +17,11 @@ from sandbox_service.api.app import create_api
 from sandbox_service.api.drain import Drain
 from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Pace
+from sandbox_service.backends.docker.backend import DockerBackend
 from sandbox_service.backends.opening import open_backend
+from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import StoreUnavailable
-from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
@@ -29,6 +30,7 @@ from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import Links, load_or_make_key
 from sandbox_service.files.strays import remove_strays
 from sandbox_service.posture import Posture
+from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
 from sandbox_service.sessions.finishing import Finisher
@@ -136,7 +138,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
 class Rooms:
     """The objects of one service process, each built once from the settings."""
 
-    def __init__(self, settings: Settings, backend: SandboxBackend, state: State) -> None:
+    def __init__(
+        self, settings: Settings, backend: DockerBackend | UnsafeLocalBackend, state: State
+    ) -> None:
         self._settings = settings
         self._backend = backend
         self._clock = SystemClock()
@@ -147,6 +151,7 @@ class Rooms:
         self._oversight = self._make_oversight()
         self._records = SessionRecords(self._stores.sessions, self._clock)
         self._lines = SandboxLines(backend)
+        self._adoption = Adoption(self._stores.sessions, backend, self._clock)
         self._leader = Leader(self._stores.replicas)
         self._artifacts = self._make_artifacts()
         self._finisher = Finisher(self._stores.journals, self._metrics, self._oversight)
@@ -201,7 +206,14 @@ class Rooms:
             self._clock,
             self._settings.interrupt_grace_s,
         )
-        reviver = Reviver(self._records, self._backend, self._lines, self._source, self._ender)
+        reviver = Reviver(
+            self._records,
+            self._backend,
+            self._lines,
+            self._source,
+            self._ender,
+            self._adoption,
+        )
         return Workers(tools, reviver, self._ender, self._finisher, self._metrics)
 
     def _make_executions(self) -> ExecutionService:
@@ -244,6 +256,7 @@ class Rooms:
             self._source,
             self._ender,
             self._workers,
+            self._adoption,
             settings.all_templates,
             terms,
             self._metrics,
@@ -274,6 +287,7 @@ class Rooms:
             self._leader,
             self._backend,
             self._ender,
+            self._adoption,
             list(self.pools.values()),
             self._artifacts,
             self.tenancy.quotas,

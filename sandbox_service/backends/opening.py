@@ -4,16 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sandbox_service.backends.docker.backend import DockerBackend, DockerSettings
-from sandbox_service.domain.ports import SandboxBackend
+from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
 from sandbox_service.settings import Settings
 
 
 @asynccontextmanager
-async def open_backend(settings: Settings) -> AsyncIterator[SandboxBackend]:
+async def open_backend(settings: Settings) -> AsyncIterator[DockerBackend | UnsafeLocalBackend]:
     """The backend that the settings name. Raises EngineUnavailable."""
     if settings.backend == "unsafe_local":
-        from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
-
         root = settings.runtime_dir / settings.instance
         async with UnsafeLocalBackend.open(root, keep=True) as local:
             yield local

@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
 
 import orjson
 
-from sandbox_service.backends import control_directory, local_process
+from sandbox_service.backends import control_directory, label_files, local_process
 from sandbox_service.backends.agent_line import AgentLine
 from sandbox_service.backends.readiness import await_idle, await_socket
 from sandbox_service.domain.errors import SandboxStartFailed
@@ -85,6 +85,7 @@ class UnsafeLocalBackend:
 
     async def stop(self, ref: SandboxRef) -> None:
         """Kill every process of the sandbox and remove its directory. Idempotent."""
+        await asyncio.to_thread(label_files.remove, self._root, ref.sandbox_id)
         await local_process.end_all(ref.sandbox_id)
         process = self._processes.pop(ref.sandbox_id, None)
         if process is not None:
@@ -112,6 +113,10 @@ class UnsafeLocalBackend:
         self._processes[spec.sandbox_id] = process
         return process.pid
 
+    async def label(self, ref: SandboxRef, labels: Mapping[str, str]) -> None:
+        """Have `find` give these labels, besides those of the start, until the sandbox is stopped."""
+        await asyncio.to_thread(label_files.write, self._root, ref.sandbox_id, labels)
+
     async def _await_ready(self, ref: SandboxRef) -> None:
         process = self._processes[ref.sandbox_id]
         control = self._directory(ref.sandbox_id) / "control"
@@ -134,7 +139,9 @@ class UnsafeLocalBackend:
 
     def _found_one(self, name: str) -> SandboxRef:
         ref = self._reference(name, _read_labels(self._root / name))
-        return ref.model_copy(update={"is_running": bool(local_process.pids_of(name))})
+        is_running = bool(local_process.pids_of(name))
+        labels = {**ref.labels, **label_files.read(self._root, name)}
+        return ref.model_copy(update={"is_running": is_running, "labels": labels})
 
     def _reference(self, sandbox_id: str, labels: dict[str, str]) -> SandboxRef:
         address = control_directory.socket_path(self._directory(sandbox_id) / "control")

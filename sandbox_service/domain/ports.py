@@ -214,6 +214,17 @@ class SandboxBackend(Protocol):
         ...
 
 
+class SandboxLabeller(Protocol):
+    """Labels for sandboxes that run already. Every backend is one."""
+
+    async def label(self, ref: SandboxRef, labels: Mapping[str, str]) -> None:
+        """Have `find` give these labels, besides those of the start, until the sandbox is stopped.
+
+        They are kept on the host, out of the sandbox's reach, and outlive the service.
+        """
+        ...
+
+
 class BlobStore(Protocol):
     """Bytes kept outside the sandboxes."""
 

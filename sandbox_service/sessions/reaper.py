@@ -15,6 +15,7 @@ from sandbox_service.domain.values import (
     SessionStatus,
 )
 from sandbox_service.files.artifacts import Artifacts
+from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
@@ -39,6 +40,7 @@ class Reaper:
         leader: Leader,
         backend: SandboxBackend,
         ender: SessionEnder,
+        adoption: Adoption,
         pools: Sequence[WarmPool],
         artifacts: Artifacts,
         quotas: Quotas,
@@ -48,6 +50,7 @@ class Reaper:
         self._leader = leader
         self._backend = backend
         self._ender = ender
+        self._adoption = adoption
         self._pools = pools
         self._artifacts = artifacts
         self._quotas = quotas
@@ -108,6 +111,8 @@ class Reaper:
 
     async def _stop_orphans(self, found: dict[str, SandboxRef], *, grace: bool) -> None:
         orphans = frozenset(found) - await self._known_sandboxes()
+        adopted = [one for one in orphans if await self._adoption.adopt(found[one])]
+        orphans = orphans.difference(adopted)
         for sandbox_id in orphans & self._suspects if grace else orphans:
             logger.warning("sandbox_reaped sandbox=%s", sandbox_id)
             await self._ender.stop_sandbox(found[sandbox_id])

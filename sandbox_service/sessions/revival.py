@@ -4,6 +4,7 @@ import asyncio
 
 from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SandboxState, SessionRecord
+from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.provisioning import Provisioned
@@ -25,12 +26,14 @@ class Reviver:
         lines: SandboxLines,
         source: SandboxSource,
         ender: SessionEnder,
+        adoption: Adoption,
     ) -> None:
         self._records = records
         self._backend = backend
         self._lines = lines
         self._source = source
         self._ender = ender
+        self._adoption = adoption
 
     async def revive(self, session_id: str) -> SessionRecord | None:
         """Put the session on a new sandbox, with the epoch raised and an empty workspace.
@@ -52,6 +55,7 @@ class Reviver:
             await self._ender.stop_sandbox(provisioned.ref)
             raise
         self._lines.put(session_id, provisioned.ref, provisioned.sandbox)
+        await self._adoption.label(moved)
         return moved
 
     async def _died_of_memory(self, record: SessionRecord, ref: SandboxRef) -> bool:

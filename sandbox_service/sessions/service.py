@@ -19,6 +19,7 @@ from sandbox_service.domain.values import (
     SessionStatus,
     Template,
 )
+from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
@@ -58,6 +59,7 @@ class SessionService:
         source: SandboxSource,
         ender: SessionEnder,
         workers: Workers,
+        adoption: Adoption,
         templates: dict[str, Template],
         terms: SessionTerms,
         metrics: Metrics,
@@ -69,6 +71,7 @@ class SessionService:
         self._source = source
         self._ender = ender
         self._workers = workers
+        self._adoption = adoption
         self._templates = templates
         self._terms = terms
         self._metrics = metrics
@@ -134,6 +137,7 @@ class SessionService:
             await self._ender.stop_sandbox(provisioned.ref)
             raise
         self._lines.put(record.id, provisioned.ref, provisioned.sandbox)
+        await self._adoption.label(ready)
         elapsed_s = self._records.clock.monotonic() - started
         self._metrics.session_open_seconds.labels(provisioned.source).observe(elapsed_s)
         return ready
@@ -201,9 +205,11 @@ class SessionService:
         if request.metadata is not None:
             changes["metadata"] = request.metadata
         now = self._records.clock.now()
-        return await self._records.change(
+        changed = await self._records.change(
             session_id, lambda record: touched(record.model_copy(update=changes), now)
         )
+        await self._adoption.label(changed)
+        return changed
 
     async def close(self, tenant: str, session_id: str) -> SessionRecord:
         """End the session and remove its sandbox; one that already ended stays as it is."""
@@ -226,7 +232,9 @@ class SessionService:
         await self._stores.executions.mark(session_id, None, Mark.KILLED)
         # That kernel and no other: the same call twice must not kill the fresh one.
         incarnation = await line.sandbox.kernel.restart(record.incarnation)
-        return await self._records.after_kernel_seen(session_id, incarnation)
+        restarted = await self._records.after_kernel_seen(session_id, incarnation)
+        await self._adoption.label(restarted)
+        return restarted
 
     @asynccontextmanager
     async def files(self, tenant: str, session_id: str) -> AsyncIterator[WorkspaceFiles]:

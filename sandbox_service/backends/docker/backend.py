@@ -1,7 +1,7 @@
 """Sandboxes as Docker containers, behind the `SandboxBackend` port."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from docker.errors import APIError, ImageNotFound, NotFound
 
-from sandbox_service.backends import control_directory
+from sandbox_service.backends import control_directory, label_files
 from sandbox_service.backends.agent_line import AgentLine
 from sandbox_service.backends.docker import spec as profile
 from sandbox_service.backends.docker.engine import Engine
@@ -111,7 +111,7 @@ class DockerBackend:
         containers = await self._engine.call(
             lambda client: client.containers(all=True, filters={"label": label})
         )
-        refs = [self._found(container) for container in containers]
+        refs = await asyncio.to_thread(lambda: [self._found(one) for one in containers])
         for ref in refs:
             self._uids.keep(ref.sandbox_id, ref.uid)
         with_container = {ref.sandbox_id for ref in refs}
@@ -120,6 +120,8 @@ class DockerBackend:
 
     async def stop(self, ref: SandboxRef) -> None:
         """Remove the sandbox and everything made for it. Idempotent; safe after any checkpoint."""
+        # First, so that nobody adopts what an engine that is away keeps for now.
+        await asyncio.to_thread(label_files.remove, self._root, ref.sandbox_id)
         if (call := self._in_flight.get(ref.sandbox_id)) is not None:
             await asyncio.wait({call})
         await self._remove(self._name(ref.sandbox_id))
@@ -154,6 +156,10 @@ class DockerBackend:
         except APIError:
             return False
         return True
+
+    async def label(self, ref: SandboxRef, labels: Mapping[str, str]) -> None:
+        """Have `find` give these labels, besides those of the start, until the sandbox is stopped."""
+        await asyncio.to_thread(label_files.write, self._root, ref.sandbox_id, labels)
 
     def _place(self, spec: SandboxSpec) -> SandboxRef:
         directory = self._directory(spec.sandbox_id)
@@ -247,7 +253,10 @@ class DockerBackend:
             engine_id=container["Id"],
             address=self._address(sandbox_id),
             uid=int(labels[profile.UID_LABEL]),
-            labels=profile.given_labels(labels),
+            labels={
+                **profile.given_labels(labels),
+                **label_files.read(self._root, sandbox_id),
+            },
             is_running=container.get("State") in ("running", "paused", "created", "restarting"),
         )
 
