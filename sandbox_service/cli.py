@@ -13,6 +13,7 @@ from sandbox_service.app import serve, with_a_key
 from sandbox_service.commands.audit import add_audit
 from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
+from sandbox_service.commands.mcp import add_mcp
 from sandbox_service.commands.quotas import add_quotas
 from sandbox_service.domain.errors import ServiceError
 from sandbox_service.listening import listen, take_all_descriptors
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serving.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)
     serving.set_defaults(run=_serve)
-    for add in (add_keys, add_quotas, add_audit, add_doctor):
+    for add in (add_keys, add_quotas, add_audit, add_doctor, add_mcp):
         add(commands)
     return parser
 

@@ -46,4 +46,5 @@ ACCESS: dict[tuple[str, str], Rule] = {
     ("DELETE", "/v1/artifacts/{artifact_id}"): _FILES,
     ("DELETE", "/v1/artifacts/{artifact_id}/links"): _FILES,
     ("HEAD", "/v1/artifacts/{artifact_id}/content"): _ARTIFACT,
+    ("POST", "/mcp"): _EXECUTE,
 }

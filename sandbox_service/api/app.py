@@ -8,6 +8,7 @@ from sandbox_service.api.endpoint import mount
 from sandbox_service.api.errors import install_error_handlers
 from sandbox_service.api.execution_routes import ExecutionRoutes
 from sandbox_service.api.file_routes import FileRoutes
+from sandbox_service.api.mcp_route import mount_mcp
 from sandbox_service.api.middleware import HttpMetrics, RequestEnvelope
 from sandbox_service.api.openapi import build_openapi
 from sandbox_service.api.presenter import Presenter
@@ -39,6 +40,7 @@ def create_api(services: Services) -> FastAPI:
     )
     for room in rooms:
         mount(app, gate, room.endpoints())
+    mount_mcp(app, gate, services.settings)
     install_error_handlers(app)
     app.add_middleware(RequestEnvelope, metrics=HttpMetrics(services.registry))
     return app

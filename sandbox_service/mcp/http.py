@@ -1,0 +1,133 @@
+"""MCP over HTTP, for both protocol eras: every exchange is complete in itself.
+
+Nothing is kept between two requests, so any process of a service can take any of them. The id that
+a client of the older era gets names no state: it only tells its calls from those of other clients.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox_service.client import SandboxClient
+from sandbox_service.domain.ids import looks_like, new_id
+from sandbox_service.mcp.calls import Place
+from sandbox_service.mcp.in_process import InProcessTransport
+from sandbox_service.mcp.server import Context, create_server
+from sandbox_service.mcp.sessions import NamedSessions
+from sandbox_service.mcp.slips import CallName, Slips
+from sandbox_service.mcp.tools import definitions
+
+MOST_BODY_BYTES = 16 * 1024 * 1024
+"""Of one request: an uploaded file, in base64."""
+SMALL_BODY_BYTES = 64 * 1024
+SESSION_HEADER = "mcp-session-id"
+OUR_HOST = "http://service"
+
+
+class Exchanges:
+    """Answers the requests that come to `/mcp`, by calling the service `app` that it is part of."""
+
+    def __init__(self, app: ASGIApp, directory: Path, public_url: str | None) -> None:
+        self._app = app
+        self._public_url = public_url
+        self._slips = Slips(directory)
+        self._server = create_server(definitions(), self._open_place, keeps_session=False)
+        # It tells at length what it starts and stops, which here is once for each request.
+        logging.getLogger("mcp").setLevel(logging.WARNING)
+
+    def take(self, request: Request, body: bytes) -> Response:
+        """The answer to a request whose key was accepted."""
+        is_older = request.headers.get(MCP_PROTOCOL_VERSION_HEADER) not in MODERN_PROTOCOL_VERSIONS
+        message = _small_message(body) if is_older else {}
+        if message.get("method") == "notifications/cancelled":
+            self._cancel(request, message)
+        begins = message.get("method") == "initialize"
+        return _Exchange(self, body, new_id("mcp") if begins else None)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One exchange with a manager of its own, which ends with it."""
+        manager = StreamableHTTPSessionManager(
+            self._server, stateless=True, max_request_body_size=MOST_BODY_BYTES
+        )
+        try:
+            async with manager.run():
+                await manager.handle_request(scope, receive, send)
+        except* ClientDisconnect:
+            raise ClientDisconnect from None
+
+    def _cancel(self, request: Request, message: dict[str, Any]) -> None:
+        params = message.get("params")
+        request_id = params.get("requestId") if isinstance(params, dict) else None
+        name = _call_name(request, request_id)
+        if name is not None:
+            self._slips.take_away(name)
+
+    @asynccontextmanager
+    async def _open_place(self, context: Context) -> AsyncIterator[Place]:
+        request = context.request
+        assert isinstance(request, Request)
+        key = request.headers["authorization"].partition(" ")[2].strip()
+        transport = InProcessTransport(self._app, request.scope)
+        async with AsyncExitStack() as stack:
+            if context.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+                name = _call_name(request, context.request_id)
+                if name is not None:
+                    await stack.enter_async_context(self._slips.cancellable(name))
+            client = SandboxClient(OUR_HOST, key, transport=transport)
+            await stack.enter_async_context(client)
+            base_url = self._public_url or str(request.base_url)
+            yield Place(NamedSessions(client), base_url.rstrip("/"), keeps_session=False)
+
+
+class _Exchange(Response):
+    """One request and its answer, with the body as it was read already."""
+
+    def __init__(self, exchanges: Exchanges, body: bytes, session_id: str | None) -> None:
+        super().__init__()
+        self._exchanges = exchanges
+        self._request_body: bytes | None = body
+        self._session_id = session_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_again() -> Message:
+            body, self._request_body = self._request_body, None
+            if body is None:
+                return await receive()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._session_id:
+                header = (SESSION_HEADER.encode(), self._session_id.encode())
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        await self._exchanges.serve(scope, receive_again, send_with_id)
+
+
+def _small_message(body: bytes) -> dict[str, Any]:
+    """The message, if it is a small one: what is looked for here always is."""
+    if len(body) > SMALL_BODY_BYTES:
+        return {}
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _call_name(request: Request, request_id: object) -> CallName | None:
+    """The call's name among those of its client; None for a client that has no id of ours."""
+    client_session = request.headers.get(SESSION_HEADER, "")
+    if not looks_like("mcp", client_session) or not isinstance(request_id, str | int):
+        return None
+    return CallName(request.headers.get("authorization", ""), client_session, request_id)
