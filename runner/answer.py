@@ -1,16 +1,15 @@
 """One question from beginning to end: model, session, events on the screen, results on the disk."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.config import ModelConfig, TurnLimits
 from runner.dispatch import PythonTool
-from runner.events import TurnFinished
+from runner.events import Event, TextDelta, TurnFinished
 from runner.loop import Assistant
 from runner.model import OpenAIModel
-from runner.results import Results
 from runner.scripted_model.server import serving
 from runner.terminal import Terminal
 from sandbox_service.client import SandboxClient
@@ -38,17 +37,27 @@ async def answer(
     question: Question, client: SandboxClient, config: ModelConfig, terminal: Terminal
 ) -> Answer:
     """Ask, show what happens, save what is made. Raises ModelFailed, ClientError, OSError."""
-    files = {path.name: path for path in question.files}
-    results = Results()
-    async with OpenAIModel(config) as model, PythonTool(client, files) as tool:
+    async with OpenAIModel(config) as model, PythonTool(client, question.files) as tool:
         assistant = Assistant(model, tool, question.limits)
-        async with aclosing(assistant.ask(question.text)) as events:
+        async with aclosing(_linked(assistant.ask(question.text), tool)) as events:
             async for event in events:
                 terminal.show(event)
-                results.add(event)
-        saved = await results.save(question.out)
+        saved = await tool.results.save(question.out)
     assert isinstance(event, TurnFinished)
-    return Answer(event, saved)
+    return Answer(replace(event, text=tool.linked(event.text)), saved)
+
+
+async def _linked(events: AsyncGenerator[Event], tool: PythonTool) -> AsyncGenerator[Event]:
+    """The events with real links in their text; what is held back comes before anything else."""
+    links = tool.linked_pieces()
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, TextDelta):
+                yield TextDelta(links.feed(event.text))
+                continue
+            if rest := links.end():
+                yield TextDelta(rest)
+            yield event
 
 
 @asynccontextmanager

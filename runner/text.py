@@ -4,6 +4,11 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
+from runner.tokens import fitting_chars
+
+WIDEST_TOKEN = 32
+"""Characters of a token at most: how far back the end of a text is looked at."""
+
 _ANSI = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movement
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links
@@ -22,16 +27,17 @@ def plain(text: str) -> str:
     return _CONTROL.sub("", "\n".join(lines))
 
 
-def head_and_tail(text: str, max_chars: int) -> str:
+def head_and_tail(text: str, max_tokens: int) -> str:
     """The text, or its beginning and end around a line that says how much was left out.
 
-    Two thirds of `max_chars` go to the beginning; cuts fall on line ends where one is near.
+    Two thirds of `max_tokens` go to the beginning; cuts fall on line ends where one is near.
     """
-    if len(text) <= max_chars:
+    if fitting_chars(text, max_tokens) == len(text):
         return text
-    head = _head(text, max_chars * 2 // 3)
-    tail = _tail(text, max_chars - len(head))
-    left_out = len(text) - len(head) - len(tail)
+    head = _head(text, fitting_chars(text, max_tokens * 2 / 3))
+    rest = text[len(head) :]
+    tail = _tail(rest, fitting_chars(rest[: -max_tokens * WIDEST_TOKEN - 1 : -1], max_tokens / 3))
+    left_out = len(rest) - len(tail)
     return f"{head.rstrip()}\n[... {left_out:,} characters left out ...]\n{tail.lstrip(chr(10))}"
 
 

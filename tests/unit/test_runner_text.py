@@ -1,5 +1,8 @@
 """Terminal output made plain and short."""
 
+import re
+import time
+
 import pytest
 
 from runner.text import (
@@ -9,6 +12,7 @@ from runner.text import (
     size_text,
     trimmed_traceback,
 )
+from runner.tokens import token_estimate
 
 
 @pytest.mark.parametrize(
@@ -34,29 +38,40 @@ def test_terminal_text_becomes_plain(raw: str, expected: str) -> None:
     assert plain(raw) == expected
 
 
-@pytest.mark.parametrize("length", [1, 99, 100])
-def test_short_text_is_left_alone(length: int) -> None:
+@pytest.mark.parametrize("words", [1, 50, 64])
+def test_short_text_is_left_alone(words: int) -> None:
     """Up to the limit nothing is cut."""
-    assert head_and_tail("x" * length, 100) == "x" * length
+    text = "some words\n" * words
+    assert head_and_tail(text, words * 4) == text
 
 
 def test_long_text_keeps_its_beginning_and_end() -> None:
     """Cuts fall on line ends; the middle says how much is missing."""
     text = "".join(f"line {number}\n" for number in range(1000))
-    short = head_and_tail(text, 300)
+    short = head_and_tail(text, 100)
     assert short.startswith("line 0\nline 1\n")
     assert short.endswith("line 998\nline 999\n")
     assert "characters left out" in short
-    assert len(short) < 360
+    assert token_estimate(short) < 120
     lines = [line for line in short.splitlines() if not line.startswith("[")]
     assert all(line in text.splitlines() for line in lines)
 
 
-def test_one_endless_line_is_cut_too() -> None:
-    """Without line ends the cut falls where it must."""
-    short = head_and_tail("x" * 1_000_000, 300)
-    assert len(short) < 360
-    assert "999,700 characters left out" in short
+@pytest.mark.parametrize("sign", ["x", "=", "7", "数", "🙂"])
+def test_one_endless_line_is_cut_too(sign: str) -> None:
+    """Whatever it consists of; the count of what is missing is right."""
+    short = head_and_tail(sign * 300_000, 100)
+    assert token_estimate(short) < 130
+    (left_out,) = re.findall(r"\n\[\.\.\. ([\d,]+) characters left out \.\.\.\]\n", short)
+    assert short.count(sign) + int(left_out.replace(",", "")) - left_out.count(sign) == 300_000
+
+
+def test_a_text_of_many_megabytes_is_cut_at_once() -> None:
+    """Only its two ends are looked at."""
+    text = "value = compute(12.5)\n" * 1_000_000
+    started = time.perf_counter()
+    head_and_tail(text, 4000)
+    assert time.perf_counter() - started < 1
 
 
 @pytest.mark.parametrize(
