@@ -284,6 +284,7 @@ class Rooms:
     def _make_reaper(self) -> Reaper:
         return Reaper(
             self._stores,
+            self._records,
             self._leader,
             self._backend,
             self._ender,

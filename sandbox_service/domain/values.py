@@ -124,7 +124,8 @@ class SessionRecord(Value):
 
     `epoch` rises whenever kernel state was lost; `last_run_epoch` is the epoch at which the latest
     execution started, so that the next one can say whether anything was lost in between.
-    `incarnation` is the number of the sandbox's kernel that was seen last. `opener` is the replica
+    `starting` is a sandbox that is being made for it. `incarnation` is the number of the sandbox's
+    kernel that was seen last. `opener` is the replica
     that opens the session. `revision` rises with every write; the store refuses a write based on an
     old one. `pending` counts the executions that wait or run; only the store sets it, on reading.
     """
@@ -147,8 +148,14 @@ class SessionRecord(Value):
     opener: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
     sandbox: SandboxRef | None = None
+    starting: SandboxRef | None = None
     revision: int = 0
     pending: int = 0
+
+    @property
+    def sandboxes(self) -> tuple[SandboxRef, ...]:
+        """Every sandbox that was made for it and not yet stopped."""
+        return tuple(ref for ref in (self.sandbox, self.starting) if ref is not None)
 
 
 class ExecutionStatus(StrEnum):

@@ -54,8 +54,8 @@ class SessionEnder:
         try:
             await self._end_its_executions(record)
             await self._lines.close(session_id)
-            if record.sandbox is not None:
-                await self.stop_sandbox(record.sandbox)
+            for ref in record.sandboxes:
+                await self.stop_sandbox(ref)
         finally:
             self._oversight.release_session(record)
         if record.ended_at == now:  # it was this call that ended it
@@ -81,8 +81,8 @@ class SessionEnder:
 
     async def drop_unopened(self, record: SessionRecord) -> None:
         """Undo an opening whose replica is gone: nobody was told of the session."""
-        if record.sandbox is not None:
-            await self.stop_sandbox(record.sandbox)
+        for ref in record.sandboxes:
+            await self.stop_sandbox(ref)
         await self._records.store.delete(record.id)
         self._oversight.release_session(record)
 

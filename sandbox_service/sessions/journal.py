@@ -66,6 +66,13 @@ class JournalWriter:
             self._add("gap", gap)
             self.add_output({"action": "clear", "index": 0, "output": None})
 
+    async def flush(self) -> None:
+        """Return when all that was added is kept. Raises LeaseLost."""
+        async with self._writing:
+            if self._failure is not None:
+                raise self._failure
+            await self._write_batch()
+
     async def finish(self, record: ExecutionRecord) -> bool:
         """Write the final record; True if this made it final. Raises LeaseLost."""
         async with self._writing:

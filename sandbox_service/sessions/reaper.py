@@ -3,6 +3,7 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sandbox_service.domain.errors import NotFound
 from sandbox_service.domain.ports import SandboxBackend
@@ -20,6 +21,8 @@ from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.pool import WarmPool
+from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.terms import shifted
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Reaper:
     def __init__(
         self,
         stores: Stores,
+        records: SessionRecords,
         leader: Leader,
         backend: SandboxBackend,
         ender: SessionEnder,
@@ -47,6 +51,7 @@ class Reaper:
         metrics: Metrics,
     ) -> None:
         self._stores = stores
+        self._records = records
         self._leader = leader
         self._backend = backend
         self._ender = ender
@@ -67,6 +72,15 @@ class Reaper:
     async def settle_all(self) -> None:
         """A round without grace, when there is no other replica that could be starting anything."""
         await self._round(grace=False)
+
+    async def shift_times(self, seconds: float) -> bool:
+        """Move the times of all live sessions with a clock that jumped, if this replica leads."""
+        if not await self._leader.leads():
+            return False
+        for record in await self._stores.sessions.list(LIVE):
+            with suppress(NotFound):
+                await self._records.change(record.id, lambda one: shifted(one, seconds))
+        return True
 
     async def drop_artifacts(self) -> None:
         if await self._leader.leads():
@@ -121,7 +135,7 @@ class Reaper:
     async def _known_sandboxes(self) -> frozenset[str]:
         live = await self._stores.sessions.list(LIVE)
         self._metrics.sessions_live.set(len(live))
-        known = {record.sandbox.sandbox_id for record in live if record.sandbox}
+        known = {ref.sandbox_id for record in live for ref in record.sandboxes}
         for pool in self._pools:
             known |= await pool.sandbox_ids()
         return frozenset(known)

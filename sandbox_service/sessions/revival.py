@@ -2,6 +2,7 @@
 
 import asyncio
 
+from sandbox_service.domain.errors import LeaseLost
 from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SandboxState, SessionRecord
 from sandbox_service.sessions.adoption import Adoption
@@ -49,7 +50,7 @@ class Reviver:
         await self._lines.close(session_id)
         await self._ender.stop_sandbox(lost)
         try:
-            moved = await self._moved(session_id, provisioned)
+            moved = await self._moved(session_id, lost, provisioned)
         except BaseException:
             await provisioned.sandbox.close()
             await self._ender.stop_sandbox(provisioned.ref)
@@ -68,12 +69,21 @@ class Reviver:
             await asyncio.sleep(ENGINE_WORD_STEP_S)
         return False
 
-    async def _moved(self, session_id: str, provisioned: Provisioned) -> SessionRecord:
+    async def _moved(
+        self, session_id: str, lost: SandboxRef, provisioned: Provisioned
+    ) -> SessionRecord:
         now = self._records.clock.now()
 
         def change(record: SessionRecord) -> SessionRecord:
-            moved = {"sandbox": provisioned.ref, "epoch": record.epoch + 1, "incarnation": 1}
-            return touched(_still_live(record).model_copy(update=moved), now)
+            if _still_live(record).sandbox != lost:
+                raise LeaseLost(f"Another replica has moved session {session_id}.")
+            moved = {
+                "sandbox": provisioned.ref,
+                "starting": None,
+                "epoch": record.epoch + 1,
+                "incarnation": 1,
+            }
+            return touched(record.model_copy(update=moved), now)
 
         return await self._records.change(session_id, change)
 

@@ -105,6 +105,7 @@ class Run:
                 "session_expires_at": session.expires_at,
             }
             self._writer.start(self._begun.model_copy(update=changes))
+        await self._writer.flush()  # nothing is started by who has lost the right to
         self._line = await connect(session, self._tools.lines, self._broken)
 
     async def _begin(self) -> SessionRecord:

@@ -279,7 +279,7 @@ def _as_ready(ref: SandboxRef, records: SessionRecords) -> Change:
 
     def change(record: SessionRecord) -> SessionRecord:
         require_live(record)
-        ready = {"status": SessionStatus.READY, "sandbox": ref}
+        ready = {"status": SessionStatus.READY, "sandbox": ref, "starting": None}
         return touched(record.model_copy(update=ready), now)
 
     return change

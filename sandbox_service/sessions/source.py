@@ -40,6 +40,6 @@ class SandboxSource:
         )
 
         async def checkpoint(ref: SandboxRef) -> None:
-            await self._records.change(record.id, lambda r: r.model_copy(update={"sandbox": ref}))
+            await self._records.change(record.id, lambda r: r.model_copy(update={"starting": ref}))
 
         return await self._provisioner.start(spec, checkpoint)

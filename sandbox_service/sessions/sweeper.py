@@ -9,6 +9,7 @@ from datetime import timedelta
 from sandbox_service.domain.errors import NotFound, ServiceError
 from sandbox_service.domain.stores import SessionQuery, Stores
 from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionStatus
+from sandbox_service.sessions.clock_watch import ClockWatch
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.reaper import Reaper
@@ -22,6 +23,7 @@ BATCH = 100
 MANY = 100_000
 BEATS_PER_LEASE = 4
 LINES_EVERY_S = 30.0
+JUMP_GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Sweeper:
         self._ender = ender
         self._reaper = reaper
         self._times = times
+        self._watch = ClockWatch(records.clock)
+        self._cull_after = float("-inf")
 
     async def begin(self) -> None:
         """Before the first request: what the processes before this one left is adopted or removed."""
@@ -85,10 +89,21 @@ class Sweeper:
 
     async def cull(self) -> None:
         """End the sessions whose time is over; drop the records of those that ended long ago."""
+        if not await self._times_are_true():
+            return
         now = self._records.clock.now()
         ended_before = now - timedelta(seconds=self._times.record_retention_s)
         due = await self._records.store.due(now, ended_before, BATCH)
         await asyncio.gather(*(self._settle(record) for record in due))
+
+    async def _times_are_true(self) -> bool:
+        """After a jump of the clock the leader moves all times by it; the others wait until it has."""
+        jump_s = self._watch.jump_s()
+        if jump_s:
+            logger.warning("clock_jumped seconds=%.1f", jump_s)
+            if not await self._reaper.shift_times(jump_s):
+                self._cull_after = self._records.clock.monotonic() + JUMP_GRACE_S
+        return self._records.clock.monotonic() >= self._cull_after
 
     async def _settle(self, record: SessionRecord) -> None:
         try:

@@ -3,7 +3,15 @@
 from datetime import datetime, timedelta
 
 from sandbox_service.domain.errors import InvalidRequest
-from sandbox_service.domain.values import Limits, LimitsRequest, SessionRecord, Template
+from sandbox_service.domain.values import (
+    LIVE_STATUSES,
+    Limits,
+    LimitsRequest,
+    SessionRecord,
+    Template,
+)
+
+_TIMES = ("created_at", "last_active_at", "expires_at")
 
 
 def resolve_limits(asked: LimitsRequest, template: Template) -> Limits:
@@ -49,3 +57,12 @@ def is_too_old(record: SessionRecord, now: datetime) -> bool:
 def is_due(record: SessionRecord, now: datetime) -> bool:
     """Whether the session expires now: at its maximum age, or idle with nothing that waits or runs."""
     return is_too_old(record, now) or (record.pending == 0 and now >= record.expires_at)
+
+
+def shifted(record: SessionRecord, seconds: float) -> SessionRecord:
+    """The live record in the terms of a clock that has jumped by so much; an ended one as it is."""
+    if record.status not in LIVE_STATUSES:
+        return record
+    jump = timedelta(seconds=seconds)
+    times = {name: getattr(record, name) + jump for name in _TIMES}
+    return record.model_copy(update=times)

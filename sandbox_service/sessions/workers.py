@@ -145,7 +145,7 @@ class Workers:
         record = latest or record
         try:
             session = None if cause else await self._reviver.revive(record.session_id)
-        except (NotFound, SessionGone):
+        except (NotFound, SessionGone, LeaseLost):
             return  # ended by somebody, who ends its executions as well
         except ServiceError as failure:
             session, error = None, failure
