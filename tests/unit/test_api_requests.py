@@ -16,6 +16,8 @@ from sandbox_service.domain.errors import (
     SandboxStartFailed,
     ServiceError,
     SessionGone,
+    ShuttingDown,
+    StoreUnavailable,
 )
 from tests.unit.fakes.api_fakes import Caller, World, small_settings
 
@@ -135,9 +137,11 @@ FAILURES = [
     (Conflict("It is starting."), 409, False, None),
     (SessionGone("It was closed.", code="session_closed"), 410, False, None),
     (EngineUnavailable("No engine.", retry_after_s=0.1), 503, True, "1"),
-    (RuntimeUnavailable("No runsc."), 503, True, None),
-    (SandboxStartFailed("Too slow."), 503, True, None),
-    (AgentViolation("It lied."), 503, True, None),
+    (StoreUnavailable("No store.", retry_after_s=2), 503, True, "2"),
+    (ShuttingDown("Until soon."), 503, True, "1"),
+    (RuntimeUnavailable("No runsc."), 503, True, "1"),
+    (SandboxStartFailed("Too slow."), 503, True, "1"),
+    (AgentViolation("It lied."), 503, True, "1"),
     (ServiceError("Strange."), 500, False, None),
 ]
 

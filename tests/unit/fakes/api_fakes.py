@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from sandbox_service.api.app import create_api
 from sandbox_service.api.auth import Keys
 from sandbox_service.api.services import Services
+from sandbox_service.api.streams import Pace
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import (
     InvalidRequest,
@@ -28,6 +29,7 @@ from sandbox_service.domain.errors import (
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import FileStream, WorkspaceFiles
 from sandbox_service.domain.requests import ExecuteCode, OpenSession, UpdateSession
+from sandbox_service.domain.stores import OnceStore
 from sandbox_service.domain.tenancy import NoQuotas, Quotas
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
@@ -43,6 +45,9 @@ from sandbox_service.domain.values import (
 )
 from sandbox_service.files.links import Links
 from sandbox_service.settings import Settings
+from sandbox_service.store.bounds import StoreBounds
+from sandbox_service.store.memory.opening import MemoryOnceStore
+from sandbox_service.store.memory.tables import Tables
 from sandbox_service.tenants.keyring import Keyring
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -105,10 +110,14 @@ class MemorySessions:
         self.workspaces: dict[str, WorkspaceFiles] = {}
         self.refusal: Exception | None = None
 
-    async def open(self, tenant: str, request: OpenSession) -> SessionRecord:
+    async def open(
+        self, tenant: str, request: OpenSession, session_id: str | None = None
+    ) -> SessionRecord:
         if self.refusal is not None:
             raise self.refusal
-        record = _session(tenant, request)
+        if session_id in self.records:
+            return self.records[session_id]
+        record = _session(tenant, request, session_id or new_id("sess"))
         self.records[record.id] = record
         self.workspaces[record.id] = MemoryFiles()
         return record
@@ -145,9 +154,6 @@ class MemorySessions:
     async def files(self, tenant: str, session_id: str) -> AsyncIterator[WorkspaceFiles]:
         await self.live(tenant, session_id)
         yield self.workspaces[session_id]
-
-    def kernel_state(self, session_id: str) -> str:
-        return "idle"
 
     def expire(self, session_id: str) -> None:
         self._put(self.records[session_id], status=SessionStatus.EXPIRED)
@@ -192,11 +198,20 @@ class ScriptedExecutions:
         self.cancelled: list[str] = []
         self.refusal: ServiceError | None = None
 
-    async def submit(self, tenant: str, session_id: str, request: ExecuteCode) -> ExecutionRecord:
+    async def submit(
+        self,
+        tenant: str,
+        session_id: str,
+        request: ExecuteCode,
+        execution_id: str | None = None,
+    ) -> ExecutionRecord:
         if self.refusal is not None:
             raise self.refusal
+        if execution_id in self.journals:
+            return (await self._find(tenant, session_id, execution_id)).record
         session = await self._sessions.live(tenant, session_id)
-        journal = _Journal(_queued(session, request.code), self.cells.get(request.code, Cell()))
+        queued = _queued(session, request.code, execution_id or new_id("exec"))
+        journal = _Journal(queued, self.cells.get(request.code, Cell()))
         self.journals[journal.record.id] = journal
         if not journal.cell.is_held:
             self._play(journal)
@@ -264,21 +279,17 @@ class ScriptedExecutions:
 def _events(
     queued: ExecutionRecord, final: ExecutionRecord, cell: Cell
 ) -> Sequence[ExecutionEvent]:
-    payloads: list[tuple[Any, dict[str, Any]]] = [("execution.started", _dump(queued))]
+    payloads: list[tuple[Any, Any]] = [("execution.started", queued)]
     for line in cell.lines:
         output = {"output_type": "stream", "name": "stdout", "text": line}
         payloads.append(("output", {"action": "append", "index": 0, "output": output}))
     if cell.artifact is not None:
-        payloads.append(("artifact", {"artifact": cell.artifact.model_dump(mode="json")}))
-    payloads.append(("execution.completed", _dump(final)))
+        payloads.append(("artifact", cell.artifact))
+    payloads.append(("execution.completed", final))
     return [
         ExecutionEvent(id=number, type=kind, payload=payload)
         for number, (kind, payload) in enumerate(payloads, start=1)
     ]
-
-
-def _dump(record: ExecutionRecord) -> dict[str, Any]:
-    return {"execution": record.model_dump(mode="json")}
 
 
 class MemoryArtifacts:
@@ -358,6 +369,8 @@ class World:
     keys: Keys = field(default_factory=lambda: Keyring([("alice", ALICE_KEY), ("bob", BOB_KEY)]))
     quotas: Quotas = field(default_factory=NoQuotas)
     audit: MemoryAudit = field(default_factory=MemoryAudit)
+    once: OnceStore = field(default_factory=lambda: memory_once())
+    pace: Pace = field(default_factory=lambda: Pace(keepalive_s=0.05))
 
     def __post_init__(self) -> None:
         self.executions = ScriptedExecutions(self.sessions)
@@ -382,6 +395,8 @@ class World:
             registry=self.registry,
             posture=self._posture,
             readiness=self._readiness,
+            once=self.once,
+            pace=self.pace,
             quotas=self.quotas,
             audit=self.audit,
         )
@@ -451,15 +466,20 @@ def _scope(method: str, path: str, headers: dict[str, str]) -> dict[str, Any]:
 
 def small_settings() -> Settings:
     """Limits so low that a test reaches them."""
-    return Settings(max_code_bytes=1000, max_upload_bytes=5000, keepalive_s=0.05)
+    return Settings(max_code_bytes=1000, max_upload_bytes=5000)
 
 
-def _session(tenant: str, request: OpenSession) -> SessionRecord:
+def memory_once() -> OnceStore:
+    """What is known of requests with a key, in memory."""
+    return MemoryOnceStore(Tables(StoreBounds(), None), SystemClock())
+
+
+def _session(tenant: str, request: OpenSession, session_id: str) -> SessionRecord:
     if request.template not in (None, "python"):
         raise InvalidRequest(f"There is no template {request.template}.", param="template")
     idle_ttl_s = request.idle_ttl_s or 3600.0
     return SessionRecord(
-        id=new_id("sess"),
+        id=session_id,
         tenant=tenant,
         status=SessionStatus.READY,
         template="python",
@@ -474,9 +494,9 @@ def _session(tenant: str, request: OpenSession) -> SessionRecord:
     )
 
 
-def _queued(session: SessionRecord, code: str) -> ExecutionRecord:
+def _queued(session: SessionRecord, code: str, execution_id: str) -> ExecutionRecord:
     return ExecutionRecord(
-        id=new_id("exec"),
+        id=execution_id,
         session_id=session.id,
         tenant=session.tenant,
         status=ExecutionStatus.QUEUED,
