@@ -39,6 +39,7 @@ TABLE = {
     ("GET", "/v1/sessions/{session_id}/executions/{execution_id}"): READ,
     ("GET", "/v1/sessions/{session_id}/executions/{execution_id}/events"): READ,
     ("POST", "/v1/executions"): EXECUTE,
+    ("POST", "/mcp"): EXECUTE,
     ("GET", "/v1/sessions/{session_id}/files"): FILES,
     ("POST", "/v1/sessions/{session_id}/files"): FILES,
     ("GET", "/v1/sessions/{session_id}/files/{path:path}"): FILES,
