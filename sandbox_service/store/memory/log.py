@@ -18,6 +18,9 @@ GROWTH = 4
 Entry = tuple[str, str, Any]
 """Table, key, value; the value None means that the key is gone."""
 
+Noted = tuple[str, str, bytes]
+"""An entry to be written; the value is JSON."""
+
 
 class StoreInUse(StoreUnavailable):
     code = "store_in_use"
@@ -30,7 +33,7 @@ class Log:
     next process what could not be written, never this one its memory.
     """
 
-    def __init__(self, path: Path, entries: Callable[[], Iterable[Entry]]) -> None:
+    def __init__(self, path: Path, entries: Callable[[], Iterable[Noted]]) -> None:
         self._path = path
         self._entries = entries
         self._file = -1
@@ -45,8 +48,8 @@ class Log:
         yield from _read(self._path)
         self.rewrite()
 
-    def put(self, table: str, key: str, value: Any) -> None:
-        """Note that `key` has this value now."""
+    def put(self, table: str, key: str, value: bytes) -> None:
+        """Note that `key` has this value now, as JSON."""
         line = _line((table, key, value))
         try:
             os.write(self._file, line)
@@ -100,8 +103,9 @@ def _locked(path: Path) -> int:
     return file
 
 
-def _line(entry: Entry) -> bytes:
-    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+def _line(entry: Noted) -> bytes:
+    table, key, value = entry
+    return b"[%s,%s,%s]\n" % (orjson.dumps(table), orjson.dumps(key), value)
 
 
 def _read(path: Path) -> Iterator[Entry]:

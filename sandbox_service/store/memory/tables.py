@@ -2,10 +2,11 @@
 
 import logging
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from sandbox_service.domain.ids import new_id
@@ -17,7 +18,7 @@ from sandbox_service.domain.values import (
     SessionRecord,
 )
 from sandbox_service.store.bounds import StoreBounds
-from sandbox_service.store.memory.log import Entry, Log
+from sandbox_service.store.memory.log import Entry, Log, Noted
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +95,7 @@ class Tables:
 
     def note_pool(self, template: str) -> None:
         if self._log is not None:
-            refs = [ref.model_dump(mode="json") for ref in self.pools[template]]
-            self._log.put("pool", template, refs)
+            self._log.put("pool", template, _refs_json(self.pools[template]))
 
     def note_once(self, tenant: str, key: str) -> None:
         if self._log is not None:
@@ -108,16 +108,16 @@ class Tables:
 
     def _note(self, table: str, key: str, value: SessionRecord | ExecutionRecord | None) -> None:
         if self._log is not None:
-            self._log.put(table, key, None if value is None else value.model_dump(mode="json"))
+            self._log.put(table, key, b"null" if value is None else _json(value))
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[Noted]:
         for record in self.sessions.values():
-            yield "session", record.id, record.model_dump(mode="json")
+            yield "session", record.id, _json(record)
         for executions in self.executions.values():
             for kept in executions.values():
-                yield "execution", str(kept.last_id), kept.record.model_dump(mode="json")
+                yield "execution", str(kept.last_id), _json(kept.record)
         for template, refs in self.pools.items():
-            yield "pool", template, [ref.model_dump(mode="json") for ref in refs]
+            yield "pool", template, _refs_json(refs)
         for (tenant, key), once in self.once.items():
             yield _once_entry(tenant, key, once)
 
@@ -164,9 +164,18 @@ class Tables:
         self.once[tenant, key] = KeptOnce(OnceEntry(**value), began_at_s)  # type: ignore[arg-type]
 
 
-def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Entry:
+def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Noted:
     if kept is None:
-        return "once", f"{tenant}\n{key}", None
+        return "once", f"{tenant}\n{key}", b"null"
     entry = kept.entry
     value = {"fingerprint": entry.fingerprint, "ids": dict(entry.ids), "is_done": entry.is_done}
-    return "once", f"{tenant}\n{key}", {**value, "began_at_s": kept.began_at_s}
+    value = {**value, "began_at_s": kept.began_at_s}
+    return "once", f"{tenant}\n{key}", orjson.dumps(value)
+
+
+def _json(record: SessionRecord | ExecutionRecord) -> bytes:
+    return record.model_dump_json().encode("utf-8", "replace")
+
+
+def _refs_json(refs: Iterable[SandboxRef]) -> bytes:
+    return _REFS.dump_json(list(refs))
