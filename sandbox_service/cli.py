@@ -15,6 +15,7 @@ from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
 from sandbox_service.commands.mcp import add_mcp
 from sandbox_service.commands.quotas import add_quotas
+from sandbox_service.commands.run import add_run
 from sandbox_service.domain.errors import ServiceError
 from sandbox_service.listening import listen, take_all_descriptors
 from sandbox_service.settings import SettingsError, load_settings
@@ -48,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serving.add_argument("--worker-of", type=int, help=argparse.SUPPRESS)
     serving.set_defaults(run=_serve)
-    for add in (add_keys, add_quotas, add_audit, add_doctor, add_mcp):
+    for add in (add_keys, add_quotas, add_audit, add_doctor, add_mcp, add_run):
         add(commands)
     return parser
 
