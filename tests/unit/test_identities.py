@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.tenancy import Scope
@@ -110,12 +111,27 @@ def keys_in(path: Path) -> dict[str, str]:
     return {name: fresh.key for name, fresh in made.items()}
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    world, path = World(small_settings()), tmp_path / "keys.json"
+@dataclass
+class House:
+    """A service that all tests of this file share: each brings things of its own."""
+
+    world: World
+    app: FastAPI
+    keys: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    world, path = World(small_settings()), tmp_path_factory.mktemp("keys") / "keys.json"
     keys = keys_in(path)
     world.keys = Keyring([], KeyFile(path))
-    async with world.client(world.app(), key=keys["all"]) as client:
+    return House(world, world.app(), keys)
+
+
+@pytest.fixture
+async def site(house: House) -> AsyncIterator[Site]:
+    world, keys = house.world, house.keys
+    async with world.client(house.app, key=keys["all"]) as client:
         session = (await client.post("/v1/sessions", json={})).json()["id"]
         await client.put(f"/v1/sessions/{session}/files/a.txt", content=b"1")
         url = f"/v1/sessions/{session}/executions"
