@@ -1,6 +1,7 @@
 """Tenants: what a key may do, who is calling, how much a tenant may use, and what is written down of it."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,6 +49,10 @@ class Quotas(Protocol):
     What it gives back is there for every later call on this object, and for other replicas soon after.
     The coroutines raise StoreUnavailable when the state is away.
     """
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """While the context is open, what is given back takes effect by itself."""
+        ...
 
     async def admit(self, tenant: str) -> None:
         """Count one request. Raises RateLimited `rate_requests`; lets it pass when the state is away."""
@@ -110,6 +115,9 @@ class AuditLog(Protocol):
 
 class NoQuotas:
     """Quotas that refuse nothing."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def admit(self, tenant: str) -> None:
         return

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date
 
@@ -43,6 +44,9 @@ class MemoryQuotas:
         self._clock = clock
         self._holders = {held: Holders() for held in Held}
         self._uses: defaultdict[str, _Use] = defaultdict(_Use)
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def admit(self, tenant: str) -> None:
         rate = self._limits_of(tenant).requests_per_s
