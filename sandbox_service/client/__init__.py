@@ -1,4 +1,7 @@
-"""The Python client: sessions, executions, files and artifacts, over the REST interface."""
+"""The Python client: sessions, executions, files and artifacts, over the REST interface.
+
+`SandboxClient` is for asynchronous programs, `SyncSandboxClient` the same for all others.
+"""
 
 from sandbox_service.client.client import SandboxClient
 from sandbox_service.client.errors import (
@@ -30,6 +33,7 @@ from sandbox_service.client.outputs import ErrorOutput, Image
 from sandbox_service.client.results import Artifact, ExecutionResult, FileInfo, SessionInfo
 from sandbox_service.client.retries import NO_RETRIES, Retries
 from sandbox_service.client.session import Session, SessionOptions
+from sandbox_service.client.sync import SyncSandboxClient
 
 __all__ = [
     "NO_RETRIES",
@@ -62,6 +66,7 @@ __all__ = [
     "SessionInfo",
     "SessionOptions",
     "StreamBroken",
+    "SyncSandboxClient",
     "Unauthenticated",
     "Unavailable",
 ]

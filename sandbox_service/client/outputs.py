@@ -99,6 +99,6 @@ def _decoded(media_type: str, data: Any) -> bytes | None:
     if media_type == "image/svg+xml":
         return text.encode("utf-8", "replace")
     try:
-        return base64.b64decode(text)
+        return base64.b64decode(text) or None
     except (binascii.Error, ValueError):
         return None

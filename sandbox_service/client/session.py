@@ -30,7 +30,7 @@ class SessionOptions(TypedDict, total=False):
 
 
 class Session:
-    """A stateful workspace with a live kernel. Leaving an `async with` block of it closes it.
+    """A stateful workspace with a live kernel. Leaving its `async with` block closes it.
 
     Every method raises ClientError: SessionGone once the session is over.
     """

@@ -14,22 +14,41 @@ Answer = Callable[[httpx.Request], Awaitable[httpx.Response]]
 class KeepsKeys(RestService):
     """The service with Idempotency-Key: same key and body, same answer, once; else refused.
 
-    Its one-call route answers with events when it is asked to.
+    Its one-call route answers with events, and it has the routes that the other one lacks.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.keys: list[str | None] = []
+        self._described: dict[str, dict[str, Any]] = {}
         self._kept: dict[str, tuple[bytes, tuple[int, str, bytes]]] = {}
 
     def _answer(self, scope: Any, path: str, body: bytes) -> tuple[int, str, bytes]:
         if scope["method"] != "POST":
-            return super()._answer(scope, path, body)
+            return self._further(scope["method"], path) or super()._answer(scope, path, body)
         sent = dict(scope["headers"]).get(b"idempotency-key")
         self.keys.append(sent.decode() if sent else None)
         if sent is None:
             return super()._answer(scope, path, body)
         return self._once(f"{path} {sent.decode()}", scope, path, body)
+
+    def add_artifact(self, path: str, content: bytes) -> dict[str, Any]:
+        made = super().add_artifact(path, content)
+        self._described[made["id"]] = made
+        return made
+
+    def _further(self, method: str, path: str) -> tuple[int, str, bytes] | None:
+        match [method, *path.strip("/").split("/")]:
+            case ["GET", "v1", "sessions", session_id, "executions"]:
+                return _json({"data": self._live(session_id).executions})
+            case ["GET", "v1", "sessions", session_id, "archive"]:
+                return 200, "application/x-tar", b"".join(self._live(session_id).files.values())
+            case ["GET", "v1", "artifacts", number] if number in self.artifacts:
+                return _json(self._described[number])
+            case ["DELETE", "v1", "artifacts", number]:
+                del self.artifacts[number]
+                return 204, "application/json", b""
+        return None
 
     def _once(self, name: str, scope: Any, path: str, body: bytes) -> tuple[int, str, bytes]:
         if name not in self._kept:
@@ -171,6 +190,10 @@ class _Cut(httpx.AsyncByteStream):
 def client_options(transport: httpx.AsyncBaseTransport) -> dict[str, Any]:
     """How a client is made that talks through `transport`."""
     return {"base_url": "http://service.test", "api_key": KEY, "transport": transport}
+
+
+def _json(value: Any) -> tuple[int, str, bytes]:
+    return 200, "application/json", json.dumps(value).encode()
 
 
 def _refused_key() -> tuple[int, str, bytes]:

@@ -104,12 +104,25 @@ def test_live_outputs_follow_the_events() -> None:
     assert live.outputs == [stream("abc")]
 
 
-def test_live_outputs_stand_still_after_a_gap_until_the_result_comes() -> None:
-    """A change after lost ones would not fit, or would fit wrongly."""
+def live_after_a_gap() -> LiveOutputs:
     live = LiveOutputs()
     live.add(OutputChanged(2, "append", 0, stream("a")))
     live.add(EventsSkipped(90, 3, 90, "overflow"))
     live.add(OutputChanged(91, "extend", 7, stream("z")))
-    assert (live.outputs, live.is_whole) == ([stream("a")], False)
+    return live
+
+
+def test_live_outputs_stand_still_after_a_gap_until_the_result_comes() -> None:
+    """A change after lost ones would not fit, or would fit wrongly."""
+    live = live_after_a_gap()
+    assert (live.outputs, live.is_current) == ([stream("a")], False)
     live.add(completed([stream("all of it")]))
-    assert (live.outputs, live.is_whole) == ([stream("all of it")], True)
+    assert (live.outputs, live.is_current) == ([stream("all of it")], True)
+
+
+def test_live_outputs_go_on_after_a_gap_when_the_list_is_cleared() -> None:
+    """From an empty list every change can be placed again."""
+    live = live_after_a_gap()
+    live.add(OutputChanged(92, "clear", 0, {}))
+    live.add(OutputChanged(93, "append", 0, stream("b")))
+    assert (live.outputs, live.is_current) == ([stream("b")], True)

@@ -26,6 +26,7 @@ from sandbox_service.client import (
     Unauthenticated,
 )
 from sandbox_service.client.transport import is_loopback
+from tests.support.fakes import SteppedClock
 from tests.support.rest_faults import KeepsKeys
 from tests.unit.fakes.rest_service import KEY
 
@@ -271,7 +272,7 @@ def test_no_proxy_stands_before_this_machine(url: str, expected: bool) -> None:
 
 async def test_no_service_is_one_clear_error() -> None:
     """A refused connection names the address."""
-    async with SandboxClient("http://127.0.0.1:9") as client:
+    async with SandboxClient("http://127.0.0.1:9", clock=SteppedClock()) as client:
         with pytest.raises(ServiceUnreachable, match=r"127\.0\.0\.1:9"):
             await client.new_session()
 
@@ -298,7 +299,8 @@ async def test_an_answer_outside_the_contract_is_a_protocol_error() -> None:
 async def test_an_error_that_is_not_json_keeps_its_status() -> None:
     """A bad gateway between us and the service."""
     transport = httpx.MockTransport(lambda request: httpx.Response(502, text="bad gateway"))
-    async with SandboxClient("http://x.test", transport=transport) as client:
+    retries = NO_RETRIES
+    async with SandboxClient("http://x.test", transport=transport, retries=retries) as client:
         with pytest.raises(ApiError) as error:
             await client.new_session()
     assert error.value.status == 502
