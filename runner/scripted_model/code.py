@@ -49,6 +49,23 @@ Seattle's warmest month from 2012 to 2015 was on average {0}. The wettest of the
 {1}, the driest {2}. The chart is in seattle-weather.png; the mean temperature of \
 every month of every year is in seattle-monthly-temperature.csv."""
 
+WEATHER_IN_ONE_CELL = f"{LOOK_AT_WEATHER.removesuffix('weather.head()' + chr(10))}\n{WEATHER_CHART}"
+
+WEATHER_ANSWER_WITH_LINKS = (
+    WEATHER_ANSWER
+    + " Here they are: [chart](sandbox:/mnt/data/seattle-weather.png), "
+    + "[table](sandbox:/mnt/data/seattle-monthly-temperature.csv)."
+)
+
+WEATHER_AGAIN = """\
+spread = rain.max() - rain.min()
+print(f"the wettest year had {spread:.0f} mm more than the driest")
+"""
+
+WEATHER_AGAIN_FACTS = r"had (\d+ mm) more"
+
+WEATHER_AGAIN_ANSWER = "There were {0} between the wettest and the driest year."
+
 DESCRIBE_FILES = """\
 from pathlib import Path
 import pandas as pd

@@ -36,36 +36,41 @@ def chunks(model: str, reply: ScriptedReply, *, with_usage: bool) -> Iterator[Js
 
 def _deltas(reply: ScriptedReply) -> Iterator[Json]:
     yield {"role": "assistant", "content": ""}
-    for piece in _pieces(reply.text):
+    for piece in pieces(reply.text):
         yield {"content": piece}
     for index, call in enumerate(_calls(reply)):
         function = call["function"]
         opening = {"name": function["name"], "arguments": ""}
         yield {"tool_calls": [{"index": index, **call, "function": opening}]}
-        for piece in _pieces(function["arguments"]):
+        for piece in pieces(function["arguments"]):
             yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
 
 
-def _calls(reply: ScriptedReply) -> list[Json]:
-    arguments = [json.dumps({"code": cell}) for cell in reply.cells]
+def arguments_of(reply: ScriptedReply) -> list[str]:
+    """The arguments of each call of a reply, as JSON unless the script says otherwise."""
     if reply.arguments is not None:
-        arguments = [reply.arguments]
+        return [reply.arguments]
+    return [json.dumps({"code": cell}) for cell in reply.cells]
+
+
+def pieces(text: str) -> Iterator[str]:
+    """The text as it is streamed."""
+    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+
+
+def _calls(reply: ScriptedReply) -> list[Json]:
     return [
         {
             "id": f"call_{uuid4().hex[:24]}",
             "type": "function",
             "function": {"name": NAME, "arguments": text},
         }
-        for text in arguments
+        for text in arguments_of(reply)
     ]
 
 
-def _pieces(text: str) -> Iterator[str]:
-    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
-
-
 def _ending(reply: ScriptedReply) -> str:
-    return "tool_calls" if reply.cells or reply.arguments is not None else "stop"
+    return "tool_calls" if arguments_of(reply) else "stop"
 
 
 def _envelope(model: str, kind: str) -> Json:

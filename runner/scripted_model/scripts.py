@@ -1,7 +1,7 @@
 """What the scripted model plays: a script is a list of turns, each a reply to the transcript."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from runner.scripted_model import code
@@ -27,10 +27,23 @@ def says(text: str, *cells: str) -> Turn:
 
 def reply_of(script: str, transcript: Transcript) -> ScriptedReply:
     """The next reply of a script; past its end it says that there is no more."""
-    turns = SCRIPTS[script]
+    turns = _turns(script, transcript.questions)
     if transcript.turn < len(turns):
         return turns[transcript.turn](transcript)
     return ScriptedReply("The script is at its end.")
+
+
+def script_names() -> list[str]:
+    """Every script: the names of the models that are served."""
+    return [*SCRIPTS, *CONVERSATIONS]
+
+
+def _turns(script: str, questions: int) -> Sequence[Turn]:
+    """A script answers every question alike, a conversation each of its questions in turn."""
+    if script in SCRIPTS:
+        return SCRIPTS[script]
+    answers = CONVERSATIONS[script]
+    return answers[questions - 1] if questions <= len(answers) else ()
 
 
 def _quote(pattern: str, answer: str) -> Turn:
@@ -97,3 +110,16 @@ SCRIPTS: Mapping[str, tuple[Turn, ...]] = {
     "endless-cell": (says("", code.ENDLESS_CELL),),
     "never-ends": tuple(says("", f"print({number})") for number in range(1000)),
 }  # fmt: skip
+
+CONVERSATIONS: Mapping[str, tuple[tuple[Turn, ...], ...]] = {
+    "weather-in-two-turns": (
+        (
+            says("I will draw it.", code.WEATHER_IN_ONE_CELL),
+            _quote(code.WEATHER_FACTS, code.WEATHER_ANSWER_WITH_LINKS),
+        ),
+        (
+            says("The table is still there.", code.WEATHER_AGAIN),
+            _quote(code.WEATHER_AGAIN_FACTS, code.WEATHER_AGAIN_ANSWER),
+        ),
+    ),
+}

@@ -1,4 +1,4 @@
-"""The conversation of a request: checked as a real endpoint checks it, then read for the script."""
+"""The conversation of a chat request: checked as a real endpoint does, then read for the script."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,15 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What a script may look at: the question, and the results of the calls made since."""
+    """What a script may look at: the question, and the results of the calls made since.
+
+    `turn` counts the model's replies to that question, `questions` all that were asked.
+    """
 
     question: str
     turn: int
     results: tuple[str, ...]
+    questions: int = 1
 
     @property
     def last_result(self) -> str:
@@ -32,14 +36,15 @@ class Transcript:
 def read_transcript(body: Any) -> Transcript:
     """The part of the conversation since the latest question. Raises BadRequest."""
     messages = checked_messages(body)
-    start = max((i for i in _questions(messages)), default=None)
-    if start is None:
+    asked = list(_questions(messages))
+    if not asked:
         raise BadRequest("there is no user message")
-    since = messages[start + 1 :]
+    since = messages[asked[-1] + 1 :]
     return Transcript(
-        question=_text(messages[start]),
+        question=_text(messages[asked[-1]]),
         turn=sum(message["role"] == "assistant" for message in since),
         results=tuple(_text(message) for message in since if message["role"] == "tool"),
+        questions=len(asked),
     )
 
 
