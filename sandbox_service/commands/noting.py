@@ -24,9 +24,9 @@ def note(settings: Settings, event: str, **details: object) -> None:
 
 
 def _append(settings: Settings, directory: Path, entry: dict[str, object]) -> None:
-    """To the log's first chain; to a free one when a service process that was stopped keeps that."""
+    """To the log's first chain; to another one when a process that was stopped keeps that to itself."""
     try:
         AuditFiles(directory, settings.audit_file_bytes).append([entry])
     except TimeoutError:
-        with closing(AuditWriter(directory, settings.audit_file_bytes)) as writer:
+        with closing(AuditWriter(directory, settings.audit_file_bytes, first=2)) as writer:
             writer.append([entry])

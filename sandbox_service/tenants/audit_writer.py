@@ -11,7 +11,6 @@ goes on with the chain there: there are as many directories as processes ever ra
 import fcntl
 import os
 from collections.abc import Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,31 @@ _NO_LOCK = -1
 
 
 class AuditWriter:
-    """Appends to the first chain below `root` that no other process writes; takes it when first needed."""
+    """Appends to the first chain below `root` that no other process writes; takes it when first needed.
 
-    def __init__(self, root: Path, file_bytes: int = FILE_BYTES) -> None:
+    `first` is the number of the first place to try.
+    """
+
+    def __init__(self, root: Path, file_bytes: int = FILE_BYTES, first: int = 1) -> None:
         self._root = root
         self._file_bytes = file_bytes
+        self._number = first
         self._lock = _NO_LOCK
         self._files: AuditFiles | None = None
 
     def append(self, events: Sequence[Mapping[str, Any]]) -> Head:
-        """Write the events, durably, and return the head after them. Raises OSError."""
+        """Write the events, durably, and return the head after them.
+
+        Raises OSError; after a TimeoutError the next call tries another place.
+        """
         if self._files is None:
             self._files = AuditFiles(self._take_place(), self._file_bytes)
-        return self._files.append(events)
+        try:
+            return self._files.append(events)
+        except TimeoutError:
+            self.close()
+            self._number += 1
+            raise
 
     def close(self) -> None:
         """Let another process go on with the chain."""
@@ -46,13 +57,13 @@ class AuditWriter:
         self._lock, self._files = _NO_LOCK, None
 
     def _take_place(self) -> Path:
-        for number in count(1):
-            directory = place_of(self._root, number)
+        while True:
+            directory = place_of(self._root, self._number)
             make_private_directory(directory)
             self._lock = _locked(directory / _LOCK_NAME)
             if self._lock != _NO_LOCK:
-                break
-        return directory
+                return directory
+            self._number += 1
 
 
 def place_of(root: Path, number: int) -> Path:
