@@ -8,11 +8,11 @@ import pytest
 
 from sandbox_service.domain.errors import SandboxLost
 from sandbox_service.domain.ports import ChangedFile, FileStream
+from sandbox_service.domain.quota_rules import SharedRoom, TenantLimits
 from sandbox_service.files.artifacts import ArtifactOwner, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
 from sandbox_service.files.catalog import DirectoryArtifactCatalog
-from sandbox_service.tenants.quotas import MemoryQuotas, SharedRoom
-from sandbox_service.tenants.records import TenantLimits
+from sandbox_service.tenants.quotas import MemoryQuotas
 from tests.support.fakes import SteppedClock
 
 LIMIT = 3 << 20
