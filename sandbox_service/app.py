@@ -125,6 +125,7 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
         state = await stack.enter_async_context(open_state(settings))
         rooms = Rooms(settings, backend, state)
         stack.enter_context(rooms.tenancy.audit.running())
+        await stack.enter_async_context(rooms.tenancy.quotas.running())
         await rooms.load_stored_bytes()
         await remove_strays(settings.data_dir / "artifacts")
         await rooms.sweeper.begin()
@@ -147,7 +148,9 @@ class Rooms:
         self._metrics = Metrics()
         self.drain = Drain()
         self._stores = state.stores
-        self.tenancy = Tenancy.of(settings, self._clock, self._metrics.audit_dropped.inc)
+        self.tenancy = Tenancy.of(
+            settings, self._clock, self._metrics.audit_dropped.inc, state.quotas_of
+        )
         self._oversight = self._make_oversight()
         self._records = SessionRecords(self._stores.sessions, self._clock)
         self._lines = SandboxLines(backend)
