@@ -26,6 +26,7 @@ class Watch:
 
     async def wait_final(self) -> None:
         await self._wait_for(self._final)
+        self._final.clear()  # the word may have been a mere maybe: who looks and finds nothing waits again
 
     async def _wait_for(self, event: asyncio.Event) -> None:
         try:

@@ -3,6 +3,7 @@
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 
 from sandbox_service.domain.errors import LeaseLost, NotFound, RateLimited
 from sandbox_service.domain.stores import EventPage, Lease, Mark
@@ -31,13 +32,13 @@ class MemoryExecutionStore:
         self, session: SessionRecord, execution: ExecutionRecord, queue_length: int
     ) -> Lease | None:
         tables = self._tables
-        history = tables.history(session.id)
-        if execution.id in history:
+        if self._kept(session.id, execution.id) is not None:
             return None
-        queue = tables.queues.setdefault(session.id, deque())
-        if len(queue) > queue_length:
+        if len(tables.queues.get(session.id, ())) > queue_length:
             raise queue_full(queue_length)
         replace_session(tables, session)
+        history = tables.history(session.id)
+        queue = tables.queues.setdefault(session.id, deque())
         history[execution.id] = KeptExecution(execution)
         queue.append(execution.id)
         tables.note_execution(history[execution.id])
@@ -72,9 +73,10 @@ class MemoryExecutionStore:
         return queue[0] if queue else ""
 
     def _trim(self, history: OrderedDict[str, KeptExecution]) -> None:
-        if len(history) > FULL_JOURNALS:
-            aged = list(history.values())[-FULL_JOURNALS - 1]
+        for aged in islice(reversed(history.values()), FULL_JOURNALS, None):
             if aged.record.status.is_final:
+                if len(aged.events) <= 1:
+                    break
                 aged.drop_oldest(keep=1)
         length = self._tables.bounds.history_length
         while len(history) > length and next(iter(history.values())).record.status.is_final:
@@ -132,12 +134,13 @@ class MemoryJournals:
     async def write(
         self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
     ) -> bool:
+        """The same final record written again, after an answer was lost, is True again."""
         require_lease(self._tables, lease)
         kept = self._tables.find_execution(record.session_id, record.id)
         if kept is None:
             raise NotFound(f"No execution {record.id}.", param="execution_id")
         if kept.record.status.is_final:
-            return False
+            return kept.record == record
         is_new_state = record.status is not kept.record.status
         kept.record = record
         kept.events.extend(event for event in events if event.id > kept.last_id)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.store.encoding import from_json
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def _read(path: Path) -> Iterator[Entry]:
     with path.open("rb") as file:
         for line in file:
             try:
-                table, key, value = orjson.loads(line)
+                table, key, value = from_json(line)
             except ValueError:
                 logger.warning("store_log_line_unreadable path=%s", path)
                 continue

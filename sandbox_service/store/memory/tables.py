@@ -18,6 +18,7 @@ from sandbox_service.domain.values import (
     SessionRecord,
 )
 from sandbox_service.store.bounds import StoreBounds
+from sandbox_service.store.encoding import to_json
 from sandbox_service.store.memory.log import Entry, Log, Noted
 
 logger = logging.getLogger(__name__)
@@ -108,14 +109,14 @@ class Tables:
 
     def _note(self, table: str, key: str, value: SessionRecord | ExecutionRecord | None) -> None:
         if self._log is not None:
-            self._log.put(table, key, b"null" if value is None else _json(value))
+            self._log.put(table, key, b"null" if value is None else to_json(value))
 
     def _entries(self) -> Iterator[Noted]:
         for record in self.sessions.values():
-            yield "session", record.id, _json(record)
+            yield "session", record.id, to_json(record)
         for executions in self.executions.values():
             for kept in executions.values():
-                yield "execution", str(kept.last_id), _json(kept.record)
+                yield "execution", str(kept.last_id), to_json(kept.record)
         for template, refs in self.pools.items():
             yield "pool", template, _refs_json(refs)
         for (tenant, key), once in self.once.items():
@@ -171,10 +172,6 @@ def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Noted:
     value = {"fingerprint": entry.fingerprint, "ids": dict(entry.ids), "is_done": entry.is_done}
     value = {**value, "began_at_s": kept.began_at_s}
     return "once", f"{tenant}\n{key}", orjson.dumps(value)
-
-
-def _json(record: SessionRecord | ExecutionRecord) -> bytes:
-    return record.model_dump_json().encode("utf-8", "replace")
 
 
 def _refs_json(refs: Iterable[SandboxRef]) -> bytes:

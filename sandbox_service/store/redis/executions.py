@@ -1,0 +1,96 @@
+"""Executions in Redis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox_service.domain.errors import RateLimited
+from sandbox_service.domain.stores import Lease, Mark
+from sandbox_service.domain.values import ExecutionRecord, SessionRecord
+from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
+from sandbox_service.store.encoding import to_json
+from sandbox_service.store.redis.connection import Argument, RedisConnection
+from sandbox_service.store.redis.execution_scripts import ACCEPT, GET, IDS, MARK, MARKS, RECORDS
+from sandbox_service.store.redis.records import decode_execution
+from sandbox_service.store.redis.replicas import RedisReplicas
+from sandbox_service.store.redis.sessions import (
+    changed_in_between,
+    next_revision,
+    session_arguments,
+)
+
+RETRY_QUEUE_S = 1.0
+RECORDS_AT_ONCE = 50
+ANSWER_BYTES = 4 * 1024 * 1024
+
+
+class RedisExecutionStore:
+    """Executions of sessions, each a hash, in lists by session."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        prefix: str,
+        replicas: RedisReplicas,
+        bounds: StoreBounds,
+    ) -> None:
+        self._connection = connection
+        self._prefix = prefix
+        self._replicas = replicas
+        self._bounds = bounds
+
+    async def accept(
+        self, session: SessionRecord, execution: ExecutionRecord, queue_length: int
+    ) -> Lease | None:
+        with self._replicas.rights.asking(session.id):
+            word, *token = await self._run(
+                ACCEPT,
+                execution.id,
+                to_json(execution),
+                self._replicas.id,
+                self._replicas.may_take,
+                queue_length,
+                FULL_JOURNALS,
+                self._bounds.history_length,
+                session.revision,
+                *session_arguments(next_revision(session)),
+            )
+        if word == b"full":
+            raise queue_full(queue_length)
+        if word == b"conflict":
+            raise changed_in_between(session)
+        return self._replicas.rights.take(session.id, int(token[0])) if token else None
+
+    async def get(self, session_id: str, execution_id: str) -> ExecutionRecord | None:
+        raw = await self._run(GET, session_id, execution_id)
+        return None if raw is None else decode_execution(session_id, execution_id, raw)
+
+    async def list(self, session_id: str) -> Sequence[ExecutionRecord]:
+        """In several answers, because a thousand results may be larger than one should be."""
+        ids = [raw.decode() for raw in await self._run(IDS, session_id)]
+        records: list[ExecutionRecord] = []
+        while ids:
+            asked = ids[:RECORDS_AT_ONCE]
+            answer = await self._run(RECORDS, session_id, ANSWER_BYTES, *asked)
+            there = zip(asked, answer, strict=False)
+            records += [decode_execution(session_id, known, raw) for known, raw in there if raw]
+            ids = ids[len(answer) :]
+        return records
+
+    async def mark(self, session_id: str, execution_id: str | None, mark: Mark) -> str | None:
+        running = await self._run(MARK, session_id, execution_id or "", mark)
+        return None if running is None else running.decode()
+
+    async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]:
+        there = await self._run(MARKS, session_id, execution_id, *Mark)
+        return frozenset(Mark(raw.decode()) for raw in there)
+
+    async def _run(self, script: Any, *arguments: Argument) -> Any:
+        return await self._connection.run(script, self._prefix, *arguments)
+
+
+def queue_full(queue_length: int) -> RateLimited:
+    return RateLimited(
+        f"The session's queue is full ({queue_length} executions).",
+        code="queue_full",
+        retry_after_s=RETRY_QUEUE_S,
+    )
