@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -133,9 +134,7 @@ class Caller:
 
     async def read_session(self, session_id: str, replica: Replica | None = None) -> Call:
         path = f"/v1/sessions/{session_id}"
-        return await self.call(
-            "read_session", "GET", path, replica=replica, session_id=session_id
-        )
+        return await self.call("read_session", "GET", path, replica=replica, session_id=session_id)
 
     async def touch(self, session_id: str, replica: Replica | None = None) -> Call:
         """Count activity on the session."""
@@ -221,10 +220,8 @@ class Caller:
         last = time.monotonic() + deadline_s
         while reading.final is None:
             assert time.monotonic() < last, f"no end in {deadline_s:g} s: {reading}"
-            try:
+            with suppress(NobodyUp):
                 await self.follow(reading)
-            except NobodyUp:
-                pass
             if reading.final is None:
                 await asyncio.sleep(RETRY_PAUSE_S)
         return reading.final
@@ -267,7 +264,10 @@ class Caller:
         return call
 
     async def insist(
-        self, ask: Callable[[], Awaitable[Call]], deadline_s: float, also: frozenset[int] = frozenset()
+        self,
+        ask: Callable[[], Awaitable[Call]],
+        deadline_s: float,
+        also: frozenset[int] = frozenset(),
     ) -> Call:
         """Ask again while there is no answer or one that says "later"; the last answer."""
         last = time.monotonic() + deadline_s
@@ -282,9 +282,9 @@ class Caller:
                 raise AssertionError(f"no answer in {deadline_s:g} s: {call}")
             await asyncio.sleep(RETRY_PAUSE_S)
 
-    async def opened(self, deadline_s: float = 60.0, **body: Any) -> str:
+    async def opened(self, deadline_s: float = 60.0, key: str | None = None, **body: Any) -> str:
         """Open a session, asking again under one key until it is there; its id."""
-        key = secrets.token_hex(8)
+        key = key or secrets.token_hex(8)
         call = await self.insist(lambda: self.open(key=key, **body), deadline_s)
         assert call.status == 201, call
         return str(call.body["id"])

@@ -12,6 +12,7 @@ import pytest
 from tests.faults.table import Row, write_table
 from tests.support import private_engine
 from tests.support.private_engine import PrivateEngine
+from tests.support.redis_server import RedisServer
 
 ROWS = pytest.StashKey[dict[str, Row]]()
 
@@ -95,3 +96,10 @@ def private_docker(second_engine: PrivateEngine) -> Iterator[PrivateEngine]:
     second_engine.start()
     yield second_engine
     second_engine.start()
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with RedisServer() as server:
+        yield server

@@ -130,15 +130,18 @@ class Scene:
 
     async def quota_drift(self) -> list[str]:
         """Whether one more session fits into exactly one more than there are, and none into as many."""
+        drifts = await asyncio.gather(*(self._drift_of(one) for one in self.callers.values()))
+        return [finding for drift in drifts for finding in drift]
+
+    async def _drift_of(self, caller: Caller) -> list[str]:
         drift = []
-        for name, caller in self.callers.items():
-            live = sum(session["status"] in LIVE for session in await caller.sessions())
-            self._limit(name, TenantLimits(sessions=live, executions=1))
-            if (call := await caller.open()).error_code != "quota_sessions":
-                drift.append(f"{name} has {live} sessions, fewer are counted: {call}")
-            self._limit(name, TenantLimits(sessions=live + 1, executions=1))
-            drift += await self._drift_by_opening(caller, live)
-            self._limit(name, None)
+        live = sum(session["status"] in LIVE for session in await caller.sessions())
+        self._limit(caller.tenant, TenantLimits(sessions=live, executions=1))
+        if (call := await caller.open()).error_code != "quota_sessions":
+            drift.append(f"{caller.tenant} has {live} sessions, fewer are counted: {call}")
+        self._limit(caller.tenant, TenantLimits(sessions=live + 1, executions=1))
+        drift += await self._drift_by_opening(caller, live)
+        self._limit(caller.tenant, None)
         return drift
 
     async def _drift_by_opening(self, caller: Caller, live: int) -> list[str]:
@@ -166,7 +169,6 @@ class Scene:
 @asynccontextmanager
 async def open_scene(directory: Path, spec: ClusterSpec) -> AsyncIterator[Scene]:
     """A running cluster under watch; killed and cleaned up at the end, whatever happened."""
-    directory.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(directory, spec)
     scene = Scene(cluster)
     try:

@@ -26,8 +26,8 @@ class Row:
 INTRO = """\
 # Faults
 
-Written by `make faults`: every fault is caused on the real thing, real processes, a real Redis and a real engine. Each one ends
-with the invariants checked: at most one live container per session (I1), one unchanging result per execution (I2), code
+Written by `make faults`: every fault is caused on real processes, a real Redis, a real engine. Each one ends with the
+invariants checked: at most one live container per session (I1), one unchanging result per execution (I2), code
 started at most once (I3), events gap-free or with a gap marker (I4), no container without a record nor record without a
 container (I5), no tenant's token in another's answers (I6), quotas that equal reality (I7), what was reported as done
 visible on every replica (I8). A fault that was not caused is listed as *not run*, with the reason.

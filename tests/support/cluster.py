@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import httpx
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 60.0
 POLL_S = 0.05
+SERVE = [sys.executable, "-m", "sandbox_service", "serve"]
 TENANTS = ("first", "second")
 
 
@@ -67,8 +69,7 @@ class Replica:
         """Start the process and return at once."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sandbox_service", "serve", "--port", str(self.port)]
-                + self._arguments,
+                [*SERVE, "--port", str(self.port), *self._arguments],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -93,10 +94,8 @@ class Replica:
     def kill(self) -> None:
         """SIGKILL, to every process of the service, also to frozen ones."""
         if self._process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self._process.wait()
         self.is_frozen = False
 
