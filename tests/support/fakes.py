@@ -1,12 +1,15 @@
 """Fakes of product quality at the ports, named by how they behave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sandbox_service.domain.errors import EngineUnavailable, SandboxLost
 from sandbox_service.domain.ports import KernelHealth, Sandbox
 from sandbox_service.domain.values import (
+    ExecutionRecord,
+    ExecutionStatus,
+    KernelStamp,
     Limits,
     SandboxRef,
     SandboxReport,
@@ -15,6 +18,7 @@ from sandbox_service.domain.values import (
     SessionRecord,
     SessionStatus,
 )
+from tests.support.fake_kernels import Cell, ScriptedKernel
 
 
 class SteppedClock:
@@ -54,6 +58,8 @@ class UnreachableKernel:
 class FakeSandbox:
     """A line to nothing, with the kernel that it is given."""
 
+    files = None
+
     def __init__(self, kernel: object | None = None) -> None:
         self.kernel = kernel or IdleKernel()
         self.is_closed = False
@@ -68,6 +74,7 @@ class InstantBackend:
     def __init__(self) -> None:
         self.running: dict[str, SandboxSpec] = {}
         self.resized: dict[str, Limits] = {}
+        self.labels: dict[str, dict[str, str]] = {}
         self.started_count = 0
 
     async def start(self, spec: SandboxSpec) -> AsyncIterator[SandboxRef]:
@@ -81,10 +88,17 @@ class InstantBackend:
         return FakeSandbox()  # type: ignore[return-value]
 
     async def find(self) -> Sequence[SandboxRef]:
-        return [SandboxRef(sandbox_id=sandbox_id) for sandbox_id in self.running]
+        return [
+            SandboxRef(sandbox_id=sandbox_id, labels=self.labels.get(sandbox_id, {}))
+            for sandbox_id in self.running
+        ]
 
     async def stop(self, ref: SandboxRef) -> None:
         self.running.pop(ref.sandbox_id, None)
+        self.labels.pop(ref.sandbox_id, None)
+
+    async def label(self, ref: SandboxRef, labels: Mapping[str, str]) -> None:
+        self.labels[ref.sandbox_id] = dict(labels)
 
     async def report(self, ref: SandboxRef) -> SandboxReport:
         is_there = ref.sandbox_id in self.running
@@ -125,6 +139,56 @@ class ConnectsToTheDead(InstantBackend):
 
     async def connect(self, ref: SandboxRef) -> Sandbox:
         return FakeSandbox(UnreachableKernel())  # type: ignore[return-value]
+
+
+class PlaysCells(InstantBackend):
+    """Every sandbox has a kernel that plays the same cells, and outlives the lines to it.
+
+    `reports` are the engine's word on single sandboxes; with `is_away` it says nothing.
+    """
+
+    def __init__(self, cells: Mapping[str, Cell] | None = None) -> None:
+        super().__init__()
+        self.cells = dict(cells or {})
+        self.kernels: dict[str, ScriptedKernel] = {}
+        self.reports: dict[str, SandboxReport] = {}
+        self.is_away = False
+
+    async def connect(self, ref: SandboxRef) -> Sandbox:
+        if ref.sandbox_id not in self.running:
+            raise SandboxLost("Nobody answers.")
+        kernel = self.kernels.setdefault(ref.sandbox_id, ScriptedKernel(self.cells))
+        return FakeSandbox(kernel)  # type: ignore[return-value]
+
+    async def report(self, ref: SandboxRef) -> SandboxReport:
+        if self.is_away:
+            raise EngineUnavailable("The engine is away.")
+        return self.reports.get(ref.sandbox_id) or await super().report(ref)
+
+    @property
+    def kernel(self) -> ScriptedKernel:
+        """Of the only sandbox there is."""
+        [kernel] = self.kernels.values()
+        return kernel
+
+
+def execution_record(
+    clock: SteppedClock, execution_id: str = "exec_a", **changes: object
+) -> ExecutionRecord:
+    """A queued execution of `1` in the session `sess_a` of tenant `first`."""
+    now = clock.now()
+    fields = {
+        "id": execution_id,
+        "session_id": "sess_a",
+        "tenant": "first",
+        "status": ExecutionStatus.QUEUED,
+        "created_at": now,
+        "code": "1",
+        "kernel": KernelStamp(epoch=1, state="kept"),
+        "session_expires_at": now,
+        **changes,
+    }
+    return ExecutionRecord.model_validate(fields)
 
 
 def session_record(

@@ -1,98 +1,286 @@
-"""Numbered events, readers that come late, and a result that is set once."""
+"""Numbered events: written in batches by who has the right to, read by who comes late or comes back."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 
-from sandbox_service.domain.values import ExecutionRecord, ExecutionStatus, KernelStamp
-from sandbox_service.sessions.history import FULL_JOURNALS, ExecutionHistory
-from sandbox_service.sessions.journal import Journal
-from tests.support.fakes import SteppedClock
+import pytest
 
+from sandbox_service.domain.errors import LeaseLost, StoreUnavailable
+from sandbox_service.domain.stores import Journals, Lease, Stores
+from sandbox_service.domain.values import ExecutionEvent, ExecutionRecord, ExecutionStatus
+from sandbox_service.sessions.journal import (
+    JournalWriter,
+    ended_from_outside,
+    read_events,
+    shown_outputs,
+)
+from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
+from sandbox_service.store.memory import open_memory_stores
+from tests.support.fakes import SteppedClock, execution_record, session_record
+from tests.unit.fakes.replica import until
 
-def record(execution_id="exec_a", status=ExecutionStatus.QUEUED) -> ExecutionRecord:
-    now = SteppedClock().now()
-    return ExecutionRecord(
-        id=execution_id,
-        session_id="sess_a",
-        tenant="first",
-        status=status,
-        created_at=now,
-        code="1",
-        kernel=KernelStamp(epoch=1, state="kept"),
-        session_expires_at=now,
-    )
-
-
-def finished(journal: Journal, status=ExecutionStatus.OK) -> ExecutionRecord:
-    return journal.record.model_copy(update={"status": status})
+CLOCK = SteppedClock()
+RUNNING = ExecutionStatus.RUNNING
 
 
-def fill(journal: Journal, outputs: int) -> None:
-    journal.start(journal.record.model_copy(update={"status": ExecutionStatus.RUNNING}))
+class CountsWrites:
+    """Passes on to `journals`, and keeps how many events each write had."""
+
+    def __init__(self, journals: Journals) -> None:
+        self._journals = journals
+        self.sizes: list[int] = []
+
+    async def write(
+        self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
+    ) -> bool:
+        self.sizes.append(len(events))
+        await asyncio.sleep(0)
+        return await self._journals.write(lease, record, events)
+
+
+class AwayAtFirst(CountsWrites):
+    """The first write comes through and its answer is lost; the second does not come through."""
+
+    def __init__(self, journals: Journals) -> None:
+        super().__init__(journals)
+        self._attempts = 0
+
+    async def write(
+        self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
+    ) -> bool:
+        self._attempts += 1
+        if self._attempts == 2:
+            raise StoreUnavailable("The store is away.")
+        answer = await super().write(lease, record, events)
+        if self._attempts == 1:
+            raise StoreUnavailable("The store went away.")
+        return answer
+
+
+@dataclass
+class Desk:
+    """An execution that runs, and the right to write its events."""
+
+    stores: Stores
+    lease: Lease
+    record: ExecutionRecord
+
+    def writer(self, journals: Journals | None = None) -> JournalWriter:
+        return JournalWriter(journals or self.stores.journals, self.lease, self.record)
+
+    def ended(self, status: ExecutionStatus = ExecutionStatus.OK) -> ExecutionRecord:
+        return self.record.model_copy(update={"status": status})
+
+    async def read(self, after: int = 0) -> list[tuple[int, str]]:
+        told = read_events(self.stores.journals, self.record, after)
+        return [(event.id, event.type) async for event in told]
+
+    async def write(self, outputs: int) -> None:
+        writer = self.writer()
+        with writer.running():
+            fill(writer, self.record, outputs)
+            assert await writer.finish(self.ended())
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    with open_memory_stores(StoreBounds(history_length=FULL_JOURNALS + 5)) as stores:
+        await stores.sessions.create(session_record(CLOCK))
+        yield await accepted(stores)
+
+
+async def accepted(stores: Stores, execution_id: str = "exec_a") -> Desk:
+    session = await stores.sessions.get("sess_a")
+    assert session is not None
+    queued = execution_record(CLOCK, execution_id)
+    await stores.executions.accept(session, queued, queue_length=9)
+    lease = await stores.work.seize("sess_a")
+    return Desk(stores, lease, queued.model_copy(update={"status": RUNNING}))
+
+
+def printed(text: str, index: int = 0, action: str = "append") -> dict[str, object]:
+    output = {"output_type": "stream", "name": "stdout", "text": text}
+    return {"action": action, "index": index, "output": output}
+
+
+def fill(writer: JournalWriter, record: ExecutionRecord, outputs: int) -> None:
+    writer.start(record)
     for index in range(outputs):
-        journal.add_output({"action": "append", "index": index, "output": {}})
-    journal.finish(finished(journal))
+        writer.add_output(printed(str(index), index))
 
 
-async def read(journal: Journal, after: int = 0) -> list[tuple[int, str]]:
-    return [(event.id, event.type) async for event in journal.events(after)]
+async def test_events_are_numbered_from_one_and_end_with_the_result(desk: Desk) -> None:
+    await desk.write(outputs=1)
+    expected = [(1, "execution.started"), (2, "output"), (3, "execution.completed")]
+    assert await desk.read() == expected
 
 
-async def test_events_are_numbered_from_one_and_end_with_the_result():
-    journal = Journal(record())
-    fill(journal, 1)
-    assert await read(journal) == [
-        (1, "execution.started"),
-        (2, "output"),
-        (3, "execution.completed"),
-    ]
+async def test_a_reader_comes_back_for_the_rest(desk: Desk) -> None:
+    await desk.write(outputs=3)
+    assert [number for number, _ in await desk.read(after=2)] == [3, 4, 5]
 
 
-async def test_a_reader_comes_back_for_the_rest():
-    journal = Journal(record())
-    fill(journal, 3)
-    assert [number for number, _ in await read(journal, after=2)] == [3, 4, 5]
-
-
-async def test_readers_see_events_as_they_come():
-    journal = Journal(record())
-    readers = [asyncio.create_task(read(journal)) for _ in range(3)]
+async def test_readers_see_events_as_they_come(desk: Desk) -> None:
+    readers = [asyncio.create_task(desk.read()) for _ in range(3)]
     await asyncio.sleep(0)
-    fill(journal, 2)
+    await desk.write(outputs=2)
     assert [len(events) for events in await asyncio.gather(*readers)] == [4, 4, 4]
 
 
-async def test_a_terminal_result_never_changes():
-    journal = Journal(record())
-    fill(journal, 0)
-    journal.finish(finished(journal, ExecutionStatus.LOST))
-    assert journal.record.status is ExecutionStatus.OK
-    assert (await journal.wait()).status is ExecutionStatus.OK
+async def test_an_event_is_seen_before_the_execution_ends(desk: Desk) -> None:
+    writer = desk.writer()
+    with writer.running():
+        fill(writer, desk.record, 1)
+        told = read_events(desk.stores.journals, desk.record, 0)
+        assert [(await anext(told)).id for _ in range(2)] == [1, 2]
+        await told.aclose()
+        assert await writer.finish(desk.ended())
 
 
-async def test_a_reader_that_left_does_not_disturb_the_writer():
-    journal = Journal(record())
-    reader = asyncio.create_task(read(journal))
+async def test_a_reader_that_left_does_not_disturb_the_writer(desk: Desk) -> None:
+    reader = asyncio.create_task(desk.read())
     await asyncio.sleep(0)
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
-    fill(journal, 1)
-    assert journal.is_final
+    await desk.write(outputs=1)
+    assert len(await desk.read()) == 3
 
 
-async def test_forgotten_events_leave_the_result():
-    journal = Journal(record())
-    fill(journal, 5)
-    journal.forget_events()
-    assert await read(journal) == [(7, "execution.completed")]
+async def test_what_comes_at_once_is_written_at_once(desk: Desk) -> None:
+    journals = CountsWrites(desk.stores.journals)
+    writer = desk.writer(journals)
+    with writer.running():
+        fill(writer, desk.record, 500)
+        await until(lambda: journals.sizes)
+        fill(writer, desk.record, 100)
+        await writer.finish(desk.ended())
+    assert journals.sizes == [501, 102]
+    assert len(await desk.read()) == 603
 
 
-def test_history_is_bounded_and_keeps_the_newest():
-    history = ExecutionHistory(length=FULL_JOURNALS + 5)
-    for number in range(FULL_JOURNALS + 10):
-        journal = Journal(record(f"exec_{number}"))
-        history.add(journal)
-        fill(journal, 1)
-    kept = [kept.id for kept in history.records("sess_a")]
-    assert len(kept) == FULL_JOURNALS + 5
-    assert kept[-1] == f"exec_{FULL_JOURNALS + 9}"
-    assert history.find("sess_a", "exec_0") is None
+async def test_a_store_that_is_away_gets_every_event_when_it_is_back(desk: Desk) -> None:
+    """Once each, also when a write had come through whose answer was lost."""
+    writer = desk.writer(AwayAtFirst(desk.stores.journals))
+    with writer.running():
+        fill(writer, desk.record, 3)
+        await writer.finish(desk.ended())
+    assert [number for number, _ in await desk.read()] == [1, 2, 3, 4, 5]
+
+
+async def test_a_terminal_result_never_changes(desk: Desk) -> None:
+    await desk.write(outputs=0)
+    lost = desk.ended(ExecutionStatus.LOST)
+    again = await desk.stores.work.seize("sess_a")
+    assert not await desk.stores.journals.write(again, lost, [])
+    kept = await desk.stores.executions.get("sess_a", "exec_a")
+    assert kept is not None
+    assert kept.status is ExecutionStatus.OK
+
+
+async def test_who_lost_the_right_writes_nothing_more(desk: Desk) -> None:
+    writer = desk.writer()
+    with writer.running():
+        writer.start(desk.record)
+        await asyncio.sleep(0.01)
+        await desk.stores.work.seize("sess_a")
+        writer.add_output(printed("too late"))
+        with pytest.raises(LeaseLost):
+            await writer.finish(desk.ended())
+    page = await desk.stores.journals.read("sess_a", "exec_a", 0, 9)
+    assert ([event.id for event in page.events], page.is_final) == ([1], False)
+
+
+async def test_who_lost_the_right_is_told_with_the_next_event(desk: Desk) -> None:
+    writer = desk.writer()
+    with writer.running():
+        writer.start(desk.record)
+        await desk.stores.work.seize("sess_a")
+        await asyncio.sleep(0.01)
+        with pytest.raises(LeaseLost):
+            writer.add_output(printed("too late"))
+
+
+async def test_the_same_work_done_again_is_told_once(desk: Desk) -> None:
+    """As by the replica that takes over from one that is gone."""
+    first = desk.writer()
+    with first.running():
+        fill(first, desk.record, 3)
+        await asyncio.sleep(0.01)
+    desk.lease = await desk.stores.work.seize("sess_a")
+    await desk.write(outputs=5)
+    assert [number for number, _ in await desk.read()] == [1, 2, 3, 4, 5, 6, 7]
+    page = await desk.stores.journals.read("sess_a", "exec_a", 0, 99)
+    texts = [e.payload["output"]["text"] for e in page.events if e.type == "output"]
+    assert texts == ["0", "1", "2", "3", "4"]
+
+
+async def test_events_that_cannot_be_told_again_are_a_gap_and_a_clean_slate(desk: Desk) -> None:
+    first = desk.writer()
+    with first.running():
+        fill(first, desk.record, 5)
+        await asyncio.sleep(0.01)
+    desk.lease = await desk.stores.work.seize("sess_a")
+    second = desk.writer()
+    with second.running():
+        second.start(desk.record)
+        second.realign(6)
+        second.add_output(printed("the rest"))
+        assert await second.finish(desk.ended())
+    page = await desk.stores.journals.read("sess_a", "exec_a", 4, 99)
+    assert [event.id for event in page.events] == [5, 6, 7, 8, 9, 10]
+    assert page.events[2].payload == {"from_id": 2, "to_id": 7, "reason": "replica_lost"}
+    shown = shown_outputs((await desk.stores.journals.read("sess_a", "exec_a", 0, 99)).events)
+    assert [node["text"] for node in shown] == ["the rest"]
+
+
+async def test_where_nothing_was_told_before_there_is_nothing_to_realign(desk: Desk) -> None:
+    writer = desk.writer()
+    with writer.running():
+        fill(writer, desk.record, 2)
+        writer.realign(2)
+        await writer.finish(desk.ended())
+    assert "gap" not in [kind for _, kind in await desk.read()]
+
+
+async def test_of_old_executions_a_gap_and_the_result_are_left(desk: Desk) -> None:
+    await desk.write(outputs=5)
+    for number in range(FULL_JOURNALS):
+        later = await accepted(desk.stores, f"exec_{number}")
+        await later.write(outputs=0)
+    assert await desk.read() == [(6, "gap"), (7, "execution.completed")]
+    assert await desk.read(after=6) == [(7, "execution.completed")]
+
+
+async def test_an_end_from_outside_keeps_the_output_that_was_shown(desk: Desk) -> None:
+    writer = desk.writer()
+    with writer.running():
+        fill(writer, desk.record, 2)
+        await asyncio.sleep(0.01)
+    ended = await ended_from_outside(
+        desk.stores.journals, desk.record, ExecutionStatus.LOST, "It is gone."
+    )
+    assert [node["text"] for node in ended.outputs] == ["0", "1"]
+    assert (ended.status, ended.notices) == (ExecutionStatus.LOST, ["It is gone."])
+
+
+CLEAR = {"action": "clear", "index": 0, "output": None}
+SHOWN = [
+    ([], []),
+    ([printed("a"), printed("b", 1)], ["a", "b"]),
+    ([printed("a"), printed("b", 0, "extend")], ["ab"]),
+    ([printed("a"), printed("b", 0, "replace")], ["b"]),
+    ([printed("a"), CLEAR, printed("b")], ["b"]),
+    ([printed("b", 7, "extend")], ["b"]),
+    ([printed("b", 7, "replace")], ["b"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "texts"), SHOWN)
+def test_outputs_are_what_a_reader_of_the_events_holds(
+    changes: list[dict[str, object]], texts: list[str]
+) -> None:
+    """Changes of nodes whose beginning fell into a gap are shown as far as they are known."""
+    events = [ExecutionEvent(number, "output", c) for number, c in enumerate(changes, start=2)]
+    events.insert(0, ExecutionEvent(1, "execution.started", execution_record(CLOCK)))
+    assert [node["text"] for node in shown_outputs(events)] == texts
