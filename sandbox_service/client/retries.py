@@ -23,7 +23,7 @@ class Retries:
     event.
     """
 
-    attempts: int = 4
+    attempts: int = 5
     first_wait_s: float = 0.25
     longest_wait_s: float = 8.0
     deadline_s: float = 30.0

@@ -4,12 +4,13 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict
 from urllib.parse import quote
 
-from sandbox_service.client.errors import NotFound, SessionGone
+from sandbox_service.client.errors import ClientError, NotFound, SessionGone
 from sandbox_service.client.events import Event
 from sandbox_service.client.follow import Follower, Place, result_of
 from sandbox_service.client.parsing import parse_execution, parse_file, parse_list, parse_session
@@ -17,6 +18,9 @@ from sandbox_service.client.results import CHUNK_BYTES, ExecutionResult, FileInf
 from sandbox_service.client.saving import written
 from sandbox_service.client.transport import Transport
 from sandbox_service.client.uploads import Source, open_upload
+
+INTERRUPT_S = 5.0
+"""How long a caller who leaves is kept for the interrupt that was asked for."""
 
 
 class SessionOptions(TypedDict, total=False):
@@ -93,14 +97,16 @@ class Session:
         code: str,
         timeout_s: float | None = None,
         *,
+        interrupt_on_leave: bool = False,
         cancel_on_disconnect: bool = False,
         idempotency_key: str | None = None,
     ) -> AsyncGenerator[Event]:
         """Run `code` and yield its events as they happen; the last one is ExecutionCompleted.
 
-        A broken connection is made again and the rest asked for: each event comes once. Leaving
-        early lets the code run on, unless `cancel_on_disconnect` says to interrupt it; it is then
-        interrupted by a broken connection too. Raises StreamBroken when the rest cannot be had.
+        A broken connection is made again and the rest asked for: each event comes once. Raises
+        StreamBroken when the rest cannot be had. Leaving early lets the code run on, unless
+        `interrupt_on_leave` has the client interrupt it. With `cancel_on_disconnect` the service
+        does so, whatever ended the connection: also when it broke, or this program died.
         """
         body: dict[str, Any] = {"code": code, "stream": True}
         if timeout_s is not None:
@@ -108,12 +114,13 @@ class Session:
         if cancel_on_disconnect:
             body["cancel_on_disconnect"] = True
         path, headers = f"{self._path}/executions", {"Idempotency-Key": key_or_new(idempotency_key)}
-        follower = Follower(
+        place = Place(self._id)
+        events = Follower(
             self._transport,
-            Place(self._id),
+            place,
             lambda: self._transport.stream("POST", path, json=body, headers=headers),
-        )
-        return follower.events()
+        ).events()
+        return self._interrupted_on_leave(events, place) if interrupt_on_leave else events
 
     def events(self, execution_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """Yield the events of an execution that come after number `after`, live to its end."""
@@ -193,6 +200,24 @@ class Session:
             await self._transport.delete(self._path)
         except (NotFound, SessionGone):
             return
+
+    async def _interrupted_on_leave(
+        self, events: AsyncGenerator[Event], place: Place
+    ) -> AsyncGenerator[Event]:
+        try:
+            async with aclosing(events):
+                async for event in events:
+                    yield event
+        except (GeneratorExit, asyncio.CancelledError):
+            with suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(INTERRUPT_S):
+                    await self._interrupt_if_running(place.execution_id)
+            raise
+
+    async def _interrupt_if_running(self, execution_id: str) -> None:
+        """What comes after it in the session is not meant."""
+        if execution_id and (await self.execution(execution_id)).status == "running":
+            await self.interrupt()
 
     def _file(self, name: str) -> str:
         return f"{self._path}/files/{quote(name.encode('utf-8', 'surrogateescape'), safe='/')}"

@@ -204,20 +204,23 @@ class SyncSession:
         code: str,
         timeout_s: float | None = None,
         *,
+        interrupt_on_leave: bool = False,
         cancel_on_disconnect: bool = False,
         idempotency_key: str | None = None,
     ) -> Generator[SyncEvent]:
         """Run `code` and yield its events as they happen; the last one is ExecutionCompleted.
 
-        A broken connection is made again and the rest asked for: each event comes once. Leaving
-        early lets the code run on, unless `cancel_on_disconnect` says to interrupt it; it is then
-        interrupted by a broken connection too. Raises StreamBroken when the rest cannot be had.
+        A broken connection is made again and the rest asked for: each event comes once. Raises
+        StreamBroken when the rest cannot be had. Leaving early lets the code run on, unless
+        `interrupt_on_leave` has the client interrupt it. With `cancel_on_disconnect` the service
+        does so, whatever ended the connection: also when it broke, or this program died.
         """
         with closing(
             self._bridge.iterate(
                 self._inner.stream(
                     code,
                     timeout_s,
+                    interrupt_on_leave=interrupt_on_leave,
                     cancel_on_disconnect=cancel_on_disconnect,
                     idempotency_key=idempotency_key,
                 )

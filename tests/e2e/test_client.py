@@ -33,6 +33,7 @@ for number in range({LINES}):
     print("line", number, flush=True)
     time.sleep(0.02)
 """
+ENDLESS = "import time\nkept = 1\nwhile True: time.sleep(0.01)"
 CHART_AND_TABLE = """
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -235,6 +236,22 @@ async def test_a_stream_that_the_caller_leaves_lets_the_code_run_on(session: Ses
     rest = [event async for event in session.events(started.execution_id, after=1)]
     assert isinstance(rest[-1], ExecutionCompleted)
     assert rest[-1].result.text == "late\n"
+
+
+async def test_a_caller_that_is_cancelled_takes_the_code_along(session: Session) -> None:
+    """If it asked for that; variables are kept."""
+
+    async def follow() -> None:
+        async for _event in session.stream(ENDLESS, interrupt_on_leave=True):
+            begun.set()
+
+    begun = asyncio.Event()
+    following = asyncio.create_task(follow())
+    await begun.wait()
+    following.cancel()
+    await asyncio.wait([following])
+    assert (await session.execute("kept")).text == "1\n"
+    assert (await session.executions())[-2].status == "interrupted"
 
 
 async def test_without_an_event_loop_it_is_all_the_same(

@@ -160,7 +160,7 @@ async def test_a_service_that_was_never_there_is_told_as_for_any_call() -> None:
     session, clock = session_over(transport)
     with pytest.raises(ServiceUnreachable):
         await events_of(session)
-    assert len(transport.sent) == 4
+    assert len(transport.sent) == Retries().attempts
     assert clock.elapsed_s < 5
 
 
@@ -382,3 +382,21 @@ async def test_leaving_a_stream_closes_its_connection() -> None:
         break
     await events.aclose()
     assert len(transport.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "is_interrupted"),
+    [("running", True, True), ("ok", True, False), ("running", False, False)],
+)
+async def test_leaving_a_stream_interrupts_the_code_if_that_was_asked_for(
+    status: str, asked: bool, is_interrupted: bool
+) -> None:
+    """And if it still runs: what comes after it is not meant."""
+    service = service_with_session()
+    service.patch = lambda execution: execution.update(status=status)
+    transport = BreaksStreams(service, times=0)
+    session, _ = session_over(transport)
+    events = session.stream(FOUR_LINES, interrupt_on_leave=asked)
+    await anext(events)
+    await events.aclose()
+    assert ("POST /v1/sessions/sess_1/interrupt" in transport.calls) is is_interrupted
