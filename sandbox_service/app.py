@@ -300,12 +300,16 @@ class Rooms:
 
     async def drain_requests(self) -> None:
         """Not ready; then no new work; then a time for what runs; then callers are told to come back."""
+        logger.info("drain_begun replica=%s", self._stores.replicas.id)
         self.drain.begin()
         await self._clock.sleep(self._settings.drain_notice_s)
         self._workers.close()
         last = self._clock.monotonic() + self._settings.drain_s
         while self._clock.monotonic() < last and (self._workers.is_busy or self.drain.has_waiting):
             await self._clock.sleep(DRAIN_STEP_S)
+        logger.info(
+            "drain_ended is_busy=%s has_waiting=%s", self._workers.is_busy, self.drain.has_waiting
+        )
         self.drain.end()
 
     async def aclose(self) -> None:

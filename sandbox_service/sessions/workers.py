@@ -94,6 +94,9 @@ class Workers:
         try:
             while (record := await patiently(lambda: self._stores.work.head(lease))) is not None:
                 await self._run(lease, record)
+                if self._is_closed:  # what waits behind it is for others
+                    await self._stores.work.give_up(lease)
+                    return
         except LeaseLost:
             logger.info("queue_lost session=%s", lease.name)
         except Exception:
