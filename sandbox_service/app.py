@@ -6,7 +6,7 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from sandbox_service.backends.opening import open_backend
 from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
@@ -126,9 +127,9 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
         rooms = Rooms(settings, backend, state)
         stack.enter_context(rooms.tenancy.audit.running())
         await stack.enter_async_context(rooms.tenancy.quotas.running())
-        await rooms.load_stored_bytes()
         await remove_strays(settings.data_dir / "artifacts")
-        await rooms.sweeper.begin()
+        await _when_the_store_is_there(rooms.load_stored_bytes, settings)
+        await _when_the_store_is_there(rooms.sweeper.begin, settings)
         stack.push_async_callback(rooms.aclose)
         await stack.enter_async_context(_running(rooms.sweeper.run()))
         for pool in rooms.pools.values():
@@ -365,6 +366,15 @@ class Rooms:
             quotas=self.tenancy.quotas,
             audit=self.tenancy.audit,
         )
+
+
+async def _when_the_store_is_there(step: Callable[[], Awaitable[None]], settings: Settings) -> None:
+    """Take a step of the start, waiting for a Redis that starts at the same time. Raises StoreUnavailable."""
+    try:
+        async with asyncio.timeout(settings.start_timeout_s):
+            await patiently(step)
+    except TimeoutError:
+        raise StoreUnavailable("The store does not answer: is SANDBOX_REDIS_URL right?") from None
 
 
 @asynccontextmanager

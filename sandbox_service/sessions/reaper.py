@@ -82,6 +82,11 @@ class Reaper:
                 await self._records.change(record.id, lambda one: shifted(one, seconds))
         return True
 
+    async def recount_stored(self) -> None:
+        """Count what is stored anew: a replica that was killed may have counted ahead of what it kept."""
+        if await self._leader.leads():
+            await self._quotas.load_stored(self._artifacts.stored_bytes)
+
     async def drop_artifacts(self) -> None:
         if await self._leader.leads():
             await self._artifacts.sweep()

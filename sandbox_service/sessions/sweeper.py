@@ -23,6 +23,7 @@ BATCH = 100
 MANY = 100_000
 BEATS_PER_LEASE = 4
 LINES_EVERY_S = 30.0
+RECOUNT_EVERY_S = 600.0
 JUMP_GRACE_S = 10.0
 
 
@@ -75,6 +76,7 @@ class Sweeper:
             group.create_task(self._repeat(self.cull, times.cull_every_s))
             group.create_task(self._repeat(self._reaper.reap, times.reap_every_s))
             group.create_task(self._repeat(self._reaper.drop_artifacts, times.reap_every_s))
+            group.create_task(self._repeat(self._reaper.recount_stored, RECOUNT_EVERY_S))
             group.create_task(self._repeat(self._close_lines, LINES_EVERY_S))
 
     async def _repeat(self, sweep: Callable[[], Awaitable[object]], every_s: float) -> None:
