@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sandbox_service.domain.errors import NotFound, SandboxLost
@@ -15,6 +15,8 @@ from sandbox_service.domain.ports import (
     KernelMessage,
     MessageGap,
 )
+
+STEP_S = 0.001
 
 
 @dataclass
@@ -32,8 +34,9 @@ class Cell:
 class _Played:
     """One execution: its lines, as far as they have come."""
 
-    def __init__(self, cell: Cell, incarnation: int) -> None:
+    def __init__(self, cell: Cell, incarnation: int, require_alive: Callable[[], None]) -> None:
         self.cell = cell
+        self._require_alive = require_alive
         self.lines = _lines_of(cell, incarnation)
         self.dropped = 0
         self._held_at = len(self.lines) if cell.waits_after is None else 1 + cell.waits_after
@@ -50,7 +53,7 @@ class _Played:
         """End here, with these lines."""
         if not self.is_over:
             self.lines = _numbered([*self.lines[: self._come], *last])
-            self.cell.go_on.set()
+            self._held_at = len(self.lines)
 
     async def tell(self, after: int) -> AsyncGenerator[ExecutionLine, None]:
         if after < self.dropped:
@@ -58,7 +61,8 @@ class _Played:
             after = self.dropped
         while after < len(self.lines):
             while after >= self._come:
-                await self.cell.go_on.wait()
+                self._require_alive()
+                await asyncio.sleep(STEP_S)
             after += 1
             yield self.lines[after - 1]
 
@@ -77,11 +81,13 @@ class ScriptedKernel:
         self.killed: list[int] = []
         self.breaks: deque[int] = deque()
         self._played: dict[str, _Played] = {}
+        self._is_dead = False
 
     def execute(self, request: ExecuteRequest) -> AsyncGenerator[ExecutionLine, None]:
         if request.execution_id not in self._played:
             cell = self.cells.get(request.code, Cell())
-            self._played[request.execution_id] = _Played(cell, self.incarnation)
+            played = _Played(cell, self.incarnation, self._require_alive)
+            self._played[request.execution_id] = played
             self.starts.append(request.execution_id)
         return self._tell(request.execution_id, 0)
 
@@ -112,10 +118,19 @@ class ScriptedKernel:
         """The first `count` lines fell out of the ring."""
         self._played[execution_id].dropped = count
 
+    def die(self) -> None:
+        """Its sandbox is gone: every line to it breaks."""
+        self._is_dead = True
+
+    def _require_alive(self) -> None:
+        if self._is_dead:
+            raise SandboxLost("The line to the sandbox broke.")
+
     def _running(self) -> list[str]:
         return [name for name, played in self._played.items() if not played.is_over]
 
     async def _tell(self, execution_id: str, after: int) -> AsyncGenerator[ExecutionLine, None]:
+        self._require_alive()
         if execution_id not in self._played:
             raise NotFound("There is no such thing in the sandbox.")
         left = self.breaks.popleft() if self.breaks else -1

@@ -160,6 +160,17 @@ class PlaysCells(InstantBackend):
         kernel = self.kernels.setdefault(ref.sandbox_id, ScriptedKernel(self.cells))
         return FakeSandbox(kernel)  # type: ignore[return-value]
 
+    async def stop(self, ref: SandboxRef) -> None:
+        await super().stop(ref)
+        if ref.sandbox_id in self.kernels:
+            self.kernels[ref.sandbox_id].die()
+
+    def kill(self, ref: SandboxRef, oom_kills: int = 0) -> None:
+        """The sandbox exits, as if killed from outside or for want of memory."""
+        report = SandboxReport(state=SandboxState.EXITED, exit_code=137, oom_kills=oom_kills)
+        self.reports[ref.sandbox_id] = report
+        self.kernels[ref.sandbox_id].die()
+
     async def report(self, ref: SandboxRef) -> SandboxReport:
         if self.is_away:
             raise EngineUnavailable("The engine is away.")

@@ -166,6 +166,7 @@ class Replica:
     def _make_reaper(self) -> Reaper:
         return Reaper(
             self.stores,
+            self.records,
             self.leader,
             self.backend,
             self.ender,
@@ -224,3 +225,19 @@ async def until(is_so: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
         while not is_so():
             await asyncio.sleep(0)
+
+
+async def running(replica: Replica, session: SessionRecord, code: str = "held") -> ExecutionRecord:
+    """An execution that runs, all its text so far told."""
+    execution = await replica.submit(session, code)
+    told = replica.executions.events(TENANT, session.id, execution.id)
+    expected = 1 + (replica.backend.cells[code].waits_after or 0)
+    async with asyncio.timeout(5):
+        for _ in range(expected):
+            await anext(told)
+    await told.aclose()
+    return execution
+
+
+def text_of(execution: ExecutionRecord) -> str:
+    return "".join(node.get("text", "") for node in execution.outputs)
