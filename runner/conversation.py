@@ -1,15 +1,17 @@
 """What of a conversation outlives its session and its process: which files the next session gets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sandbox_service.client import Artifact, NotFound, SandboxClient, Session
-from sandbox_service.client.parsing import parse_artifact
 
 RESTORED_BYTES = 64 * 1024 * 1024
 """Larger files that the code made are not put into a replacing session."""
+
+VERSION = 1
+"""Of the form of a state."""
 
 FileSources = Mapping[str, str | Path] | Iterable[str | Path]
 """Local files under the names that they get in the workspace, or under their own."""
@@ -20,6 +22,15 @@ REASONS = {
     "session_lost": "its sandbox failed",
     "sandbox_lost": "its sandbox failed",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFile:
+    """The latest version of a file that the code made: which artifact it is."""
+
+    id: str
+    size: int
+    url: str
 
 
 @dataclass(slots=True)
@@ -34,13 +45,24 @@ class Conversation:
     session_id: str | None = None
     over: str = ""
     news: str = ""
-    made: dict[str, Artifact] = field(default_factory=dict, init=False)
-    urls: dict[str, str] = field(default_factory=dict, init=False)
+    made: dict[str, MadeFile] = field(default_factory=dict)
+    urls: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.urls = {path: made.url for path, made in self.made.items()}
 
     def remember(self, artifact: Artifact) -> None:
         """Keep the latest version of a file that the code made."""
-        self.made[artifact.path] = artifact
+        self.made[artifact.path] = MadeFile(artifact.id, artifact.size, artifact.url)
         self.urls[artifact.path] = artifact.url
+
+    async def refresh_links(self, client: SandboxClient) -> None:
+        """Ask anew for the links of every file that is still kept."""
+        for made in list(self.made.values()):
+            try:
+                self.remember(await client.artifact(made.id))
+            except NotFound:
+                continue
 
     def end_session(self, code: str, message: str) -> None:
         """The session is over; the service's error code says why."""
@@ -52,35 +74,56 @@ class Conversation:
         if self.over:
             self.news, self.over = _news_of_new_session(self.over, filled), ""
 
-    async def fill(self, session: Session) -> "Filled":
+    async def fill(self, client: SandboxClient, session: Session) -> "Filled":
         """Put the person's files and those that the code made into a new session's workspace.
 
         A given file of which the code made a new version comes in that version.
         """
         filled = Filled()
         for name in dict.fromkeys([*self.files, *self.made]):
-            filled.note(name, await self._put(session, name))
+            is_there = await self._put_back(client, session, name) or await self._put(session, name)
+            filled.note(name, is_there)
         return filled
 
+    async def _put_back(self, client: SandboxClient, session: Session, name: str) -> bool:
+        """Whether the file that the code made is there: it may be too large, or kept no longer."""
+        made = self.made.get(name)
+        if made is None or made.size > RESTORED_BYTES:
+            return False
+        try:
+            artifact = await client.artifact(made.id)
+            await session.upload(await artifact.read(), name)
+        except NotFound:
+            return False
+        self.remember(artifact)
+        return True
+
     async def _put(self, session: Session, name: str) -> bool:
-        """Whether the file could be put there: it may be too large, or kept no longer."""
-        if name in self.made and await _restored(session, self.made[name]):
-            return True
+        """Whether the given file is there: later it may have gone from where it was."""
         if name not in self.files or (self.over and not self.files[name].is_file()):
             return False
         await session.upload(self.files[name], name)
         return True
 
     def state(self) -> dict[str, Any]:
-        """The conversation as plain JSON. Holds ids and paths, no content and no key."""
+        """The conversation as plain JSON. Holds ids, paths and links, no content and no key."""
         return {
-            "version": 1,
+            "version": VERSION,
             "session_id": self.session_id,
             "over": self.over,
             "news": self.news,
             "files": {name: str(path) for name, path in self.files.items()},
-            "made": [_artifact_state(artifact) for artifact in self.made.values()],
+            "made": {path: asdict(made) for path, made in self.made.items()},
         }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """A conversation as `state` describes it. Raises ValueError when it was not made by us."""
+        if state.get("version") != VERSION:
+            raise ValueError(f"not a state of this version: {state.get('version')!r}")
+        files = {name: Path(path) for name, path in state["files"].items()}
+        made = {path: MadeFile(**kept) for path, kept in state["made"].items()}
+        return cls(files, state["session_id"], state["over"], state["news"], made)
 
 
 @dataclass(slots=True)
@@ -94,37 +137,11 @@ class Filled:
         (self.restored if is_there else self.missing).append(name)
 
 
-def conversation_of(state: Mapping[str, Any], client: SandboxClient) -> Conversation:
-    """A conversation as `state` describes it. Raises ValueError when it was not made by us."""
-    if state.get("version") != 1:
-        raise ValueError(f"not a state of this version: {state.get('version')!r}")
-    files = {name: Path(path) for name, path in state["files"].items()}
-    conversation = Conversation(files, state["session_id"], state["over"], state["news"])
-    for body in state["made"]:
-        conversation.remember(parse_artifact(body, client._transport))
-    return conversation
-
-
 def named_files(sources: FileSources) -> dict[str, Path]:
     """Each file under the name that it gets in the workspace."""
     if isinstance(sources, Mapping):
         return {name: Path(path) for name, path in sources.items()}
     return {Path(path).name: Path(path) for path in sources}
-
-
-def _artifact_state(artifact: Artifact) -> dict[str, Any]:
-    kept = ("id", "path", "size", "media_type", "sha256", "url")
-    return {name: getattr(artifact, name) for name in kept}
-
-
-async def _restored(session: Session, artifact: Artifact) -> bool:
-    if artifact.size > RESTORED_BYTES:
-        return False
-    try:
-        await session.upload(await artifact.read(), artifact.path)
-    except NotFound:
-        return False
-    return True
 
 
 def _news_of_new_session(reason: str, filled: Filled) -> str:

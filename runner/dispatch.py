@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from runner.conversation import Conversation, FileSources, conversation_of, named_files
+from runner.conversation import Conversation, FileSources, named_files
 from runner.events import CallFinished, CodeStarted, FileMade, OutputSeen, ToolEvent
 from runner.links import LinkedText, with_links
 from runner.results import Results
@@ -79,10 +79,11 @@ class PythonTool:
         """Go on with a conversation of another process; its session is kept unless you say so.
 
         `files` among the settings replace given ones of the same name, whose paths the state holds.
+        Links to files made before are as old as the state: `refresh_links` renews them.
         """
         files = named_files(settings.pop("files", ()))
         tool = cls(client, **{"keep_session": True, **settings})
-        tool._conversation = conversation_of(state, tool._service)
+        tool._conversation = Conversation.from_state(state)
         tool._conversation.files |= files
         return tool
 
@@ -136,6 +137,10 @@ class PythonTool:
                 if self.on_event is not None:
                     self.on_event(event)
                 yield event
+
+    async def refresh_links(self) -> None:
+        """Renew the links of the files made so far: they open for a day or as the service says."""
+        await self._conversation.refresh_links(self._service)
 
     def linked(self, text: str) -> str:
         """The model's text with its `sandbox:` links made real ones."""
@@ -192,7 +197,7 @@ class PythonTool:
         """A new session with the conversation's files; none is left behind half filled."""
         session = await self._service.new_session(**self.options)
         try:
-            filled = await self._conversation.fill(session)
+            filled = await self._conversation.fill(self._service, session)
         except BaseException:
             await session.close()
             raise

@@ -7,7 +7,7 @@ async with PythonTool(files=["sales.csv"]) as python:
 
 import base64
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.adapters.extras import needing
 from runner.adapters.reading import plain_items, plain_json
@@ -18,18 +18,20 @@ from sandbox_service.client import Image
 
 if TYPE_CHECKING:
     from anthropic.lib.tools import BetaAsyncFunctionTool
+    from anthropic.types import ToolParam
 
 Json = dict[str, Any]
 
 
-def definition() -> Json:
+def definition() -> "ToolParam":
     """The tool for a messages request."""
-    return {"name": NAME, "description": description(), "input_schema": PARAMETERS}
+    named = {"name": NAME, "description": description()}
+    return cast("ToolParam", named | {"input_schema": PARAMETERS})
 
 
 async def answer_calls(
     python: PythonTool, message: Any, own_tools: Collection[str] = ()
-) -> list[Json]:
+) -> list[Any]:
     """Carry out the calls of an assistant's message; returns one message to append, [] if none.
 
     Calls of `own_tools` are left to you: add your results to the content of that message.

@@ -41,7 +41,7 @@ async def answer_calls(
     content: Any,
     own_tools: Collection[str] = (),
     images: Literal["after", "inside"] = "after",
-) -> list[Json]:
+) -> list[Any]:
     """Carry out the calls of a model's content; returns the contents to append, [] if none.
 
     Pictures come "after" the function responses, in a content of their own, which every Gemini

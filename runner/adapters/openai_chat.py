@@ -6,20 +6,26 @@ async with PythonTool(files=["sales.csv"]) as python:
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.adapters.reading import plain_json
 from runner.dispatch import PythonTool
 from runner.shape import image_message
-from runner.tool import chat_tool as definition
+from runner.tool import chat_tool
 from sandbox_service.client import Image
 
-__all__ = ["answer_calls", "definition"]
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletionFunctionToolParam
+
+
+def definition() -> "ChatCompletionFunctionToolParam":
+    """The tool for a chat completions request."""
+    return cast("ChatCompletionFunctionToolParam", chat_tool())
 
 
 async def answer_calls(
     python: PythonTool, message: Any, own_tools: Collection[str] = ()
-) -> list[dict[str, Any]]:
+) -> list[Any]:
     """Carry out the calls of an assistant's message; returns the messages to append, [] if none.
 
     Pictures come in a user message after the results: endpoints take them nowhere else. Calls of

@@ -6,24 +6,27 @@ async with PythonTool(files=["sales.csv"]) as python:
 """
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from runner.adapters.reading import plain_items
 from runner.dispatch import PythonTool
 from runner.shape import Shaped, data_url
 from runner.tool import definition as tool_definition
 
+if TYPE_CHECKING:
+    from openai.types.responses import FunctionToolParam
+
 Json = dict[str, Any]
 
 
-def definition() -> Json:
+def definition() -> "FunctionToolParam":
     """The tool for a Responses request."""
-    return {"type": "function", **tool_definition(), "strict": True}
+    return cast("FunctionToolParam", {"type": "function", **tool_definition(), "strict": True})
 
 
 async def answer_calls(
     python: PythonTool, output: Iterable[Any], own_tools: Collection[str] = ()
-) -> list[Json]:
+) -> list[Any]:
     """Carry out the calls among a response's output items; returns the items to append.
 
     Calls of `own_tools` are left to you.

@@ -14,13 +14,8 @@ from runner.demo import PNG_SIGNATURE, WEATHER
 from runner.dispatch import PythonTool
 from runner.scripted_model.server import ScriptedModel, serving
 from sandbox_service.client import SandboxClient
-from tests.e2e.framework_agents import (
-    WITH_IMAGES,
-    Talk,
-    chat_loop,
-    langchain_over_chat,
-    responses_loop,
-)
+from tests.e2e.framework_agents import AGENTS, agents_sdk, langchain_over_chat
+from tests.e2e.framework_loops import LOOPS, Talk, chat_loop, responses_loop
 from tests.e2e.sent_images import shown_images
 from tests.support.service import ServiceProcess
 
@@ -52,7 +47,7 @@ async def scripted() -> AsyncIterator[tuple[ScriptedModel, str]]:
         yield model, url
 
 
-@pytest.mark.parametrize("talk", WITH_IMAGES, ids=lambda talk: talk.__name__)
+@pytest.mark.parametrize("talk", [*LOOPS, *AGENTS], ids=lambda talk: talk.__name__)
 async def test_two_questions_share_a_session_and_chart_and_table_reach_the_caller(
     client: SandboxClient, talk: Talk, tmp_path: Path
 ) -> None:
@@ -71,6 +66,24 @@ async def test_two_questions_share_a_session_and_chart_and_table_reach_the_calle
         assert (await http.get(link)).content == saved["seattle-weather.png"]
     (chart,) = shown_images(model.sent)
     assert chart.width > chart.height > 300
+
+
+@pytest.mark.parametrize("talk", AGENTS, ids=lambda talk: talk.__name__)
+async def test_calls_of_one_reply_run_in_their_order(client: SandboxClient, talk: Talk) -> None:
+    """Frameworks start them together; the second one needs the variable of the first."""
+    async with scripted() as (_, url), PythonTool(client) as python:
+        assert await talk(url, python, "two-calls", ("Go.",)) == ["In order: 6 then 42."]
+
+
+@pytest.mark.parametrize(
+    "talk", [chat_loop, responses_loop, agents_sdk], ids=lambda talk: talk.__name__
+)
+async def test_a_malformed_call_is_corrected_by_the_model(
+    client: SandboxClient, talk: Talk
+) -> None:
+    """It is told what was wrong, and calls again."""
+    async with scripted() as (_, url), PythonTool(client) as python:
+        assert await talk(url, python, "malformed-arguments", ("Go.",)) == ["well formed"]
 
 
 async def test_without_pictures_the_agent_works_over_chat_completions(

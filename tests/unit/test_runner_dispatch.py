@@ -232,6 +232,23 @@ async def test_a_conversation_whose_session_is_over_gets_its_files_in_another_pr
     }
 
 
+async def test_links_of_files_made_long_ago_can_be_renewed(
+    client: SandboxClient, service: RestService
+) -> None:
+    """What is kept no longer keeps its old link."""
+    made = [service.add_artifact(f"{name}.csv", b"1") for name in ("kept", "gone")]
+    service.patch = lambda execution: execution["artifacts"].extend(made)
+    async with PythonTool(client) as tool:
+        await called(tool, "1")
+        state = tool.state()
+    service.described["art_1"] = made[0] | {"url": "http://service.test/new"}
+    del service.described["art_2"]
+    again = PythonTool.from_state(state, client)
+    await again.refresh_links()
+    assert again.linked("sandbox:/mnt/data/kept.csv") == "http://service.test/new"
+    assert again.linked("sandbox:/mnt/data/gone.csv") == made[1]["url"]
+
+
 async def test_news_that_the_model_has_not_heard_yet_outlive_the_process(
     client: SandboxClient, service: RestService
 ) -> None:

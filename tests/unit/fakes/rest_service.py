@@ -45,6 +45,7 @@ class RestService:
     new_kernel: Callable[[], Cell] = lambda: InlinePython().run
     sessions: dict[str, FakeSession] = field(default_factory=dict)
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     patch: Callable[[dict[str, Any]], None] | None = None
@@ -55,7 +56,7 @@ class RestService:
         """Keep a file as an artifact; returns its object."""
         number = f"art_{len(self.artifacts) + 1}"
         self.artifacts[number] = content
-        return {
+        self.described[number] = {
             "id": number,
             "path": path,
             "size": len(content),
@@ -63,6 +64,7 @@ class RestService:
             "sha256": hashlib.sha256(content).hexdigest(),
             "url": f"http://service.test/v1/artifacts/{number}/content?signature=s",
         }
+        return self.described[number]
 
     def end_sessions(self, code: str) -> None:
         """End every session, with this code for whoever asks."""
@@ -96,6 +98,8 @@ class RestService:
         match [method, *parts]:
             case ["GET", "readyz"]:
                 return _json(200, {"status": "ready"})
+            case ["GET", "v1", "artifacts", number] if number in self.described:
+                return _json(200, self.described[number])
             case ["GET", "v1", "artifacts", number, "content"]:
                 return 200, "application/octet-stream", self.artifacts[number]
             case ["POST", "v1", "sessions"]:

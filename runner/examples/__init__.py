@@ -1,0 +1,1 @@
+"""Examples, each run by the tests against the scripted model: `python -m runner.examples.NAME`."""
