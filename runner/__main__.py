@@ -1,6 +1,7 @@
 """One question, answered in a terminal: `python -m runner "question" --file data.csv`.
 
-Exit status: 0 answered, 1 failed, 2 wrong usage, 3 stopped at a limit, 130 interrupted.
+`python -m runner chat` talks instead. Exit status: 0 answered, 1 failed, 2 wrong usage,
+3 stopped at a limit, 130 interrupted.
 """
 
 import argparse
@@ -9,19 +10,23 @@ import sys
 from pathlib import Path
 
 from runner.answer import Answer, Question, answer, model_or_script, script_for
-from runner.config import TurnLimits, model_config
+from runner.chat.main import chat
 from runner.model import ModelFailed
+from runner.options import OptionError, add_options, endpoint_of, limits_of
 from runner.terminal import Terminal, standard_terminal
 from runner.text import size_text
+from runner.turn import WHY
 from sandbox_service.client import ClientError, SandboxClient, ServiceUnreachable, Unauthenticated
 
-DEFAULT_LIMITS = TurnLimits()
 ANSWERED, FAILED, STOPPED, INTERRUPTED = 0, 1, 3, 130
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["chat"]:
+        return chat(given[1:])
+    options = _parser().parse_args(given)
     if missing := [path for path in options.file if not path.is_file()]:
         return _fail(f"no such file: {', '.join(map(str, missing))}")
     try:
@@ -34,14 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(
             f"the service refused the key: {error.message}. Set SANDBOX_API_KEY or --api-key."
         )
-    except (ModelFailed, ClientError, OSError) as error:
+    except (ModelFailed, ClientError, OptionError, OSError) as error:
         return _fail(str(error))
 
 
 async def _run(options: argparse.Namespace) -> int:
     terminal = standard_terminal()
-    config = model_config(options.base_url, options.key, options.model)
-    limits = TurnLimits(steps=options.max_steps, time_s=options.time_limit)
+    config = endpoint_of(options)
+    limits = limits_of(options, config)
     question = Question(options.question, tuple(options.file), options.out, limits)
     script = options.model or script_for(options.file)
     if config is None:
@@ -62,8 +67,7 @@ def _report(result: Answer, terminal: Terminal) -> int:
         terminal.line(f"{path}  {size_text(path.stat().st_size)}")
     if result.turn.reason == "answered":
         return ANSWERED
-    limit = "steps" if result.turn.reason == "step_limit" else "time"
-    print(f"runner: stopped at the limit of {limit}", file=sys.stderr)
+    print(f"runner: stopped: {WHY[result.turn.reason]}", file=sys.stderr)
     return STOPPED
 
 
@@ -73,20 +77,12 @@ def _fail(message: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m runner", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m runner", description=__doc__)
     add = parser.add_argument
     add("question")
     add("--file", type=Path, action="append", default=[], help="a file to work on; repeatable")
     add("--out", type=Path, default=Path("results"), help="where files and charts go (results/)")
-    add("--url", help="the sandbox service (SANDBOX_URL, http://127.0.0.1:8000)")
-    add("--api-key", help="its key (SANDBOX_API_KEY)")
-    add("--base-url", help="the chat endpoint (OPENAI_BASE_URL)")
-    add("--key", help="its key (OPENAI_API_KEY)")
-    add("--model", help="the model (RUNNER_MODEL); without a key, the name of a script")
-    add("--max-steps", type=int, default=DEFAULT_LIMITS.steps, help="calls of the model (12)")
-    add("--time-limit", type=float, default=DEFAULT_LIMITS.time_s, help="seconds in all (300)")
+    add_options(parser)
     return parser
 
 

@@ -3,17 +3,16 @@
 import asyncio
 import csv
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner.answer import Question, answer, model_or_script
 from runner.config import model_config
-from runner.local_service import ServiceDidNotStart, local_service, usable_service
+from runner.local_service import ServiceDidNotStart, running_service
 from runner.model import ModelFailed
 from runner.terminal import Terminal, standard_terminal
 from runner.text import size_text
-from sandbox_service.client import ClientError, SandboxClient
+from sandbox_service.client import ClientError
 
 WEATHER = Path(__file__).parent / "data" / "seattle-weather.csv"
 QUESTION = """\
@@ -43,7 +42,10 @@ def main() -> int:
 
 async def _run(terminal: Terminal) -> None:
     question, config = Question(QUESTION, (WEATHER,), Path("results")), model_config()
-    async with _service(terminal) as client, model_or_script(config, "seattle-weather") as model:
+    async with (
+        running_service(terminal.line) as client,
+        model_or_script(config, "seattle-weather") as model,
+    ):
         if config is None:
             terminal.line("No OPENAI_API_KEY: a scripted model writes the code; the rest is real.")
         terminal.line(f"\nQuestion: {QUESTION}\n")
@@ -53,20 +55,6 @@ async def _run(terminal: Terminal) -> None:
         raise DemoFailed("the assistant was stopped at a limit")
     for line in checked(result.saved):
         terminal.line(line)
-
-
-@asynccontextmanager
-async def _service(terminal: Terminal) -> AsyncIterator[SandboxClient]:
-    """A client of the service that runs already, else of one started for the demo."""
-    async with SandboxClient() as client:
-        if await usable_service(client):
-            terminal.line(f"Using the service at {client.base_url}.")
-            yield client
-            return
-    terminal.line("Starting the service ...")
-    async with local_service() as address, SandboxClient(address.url, address.key) as client:
-        terminal.line(f"The service answers at {address.url}.")
-        yield client
 
 
 def checked(saved: Sequence[Path]) -> list[str]:

@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,20 @@ async def local_service() -> AsyncIterator[ServiceAddress]:
             await _stop(process)
 
 
+@asynccontextmanager
+async def running_service(tell: Callable[[str], None]) -> AsyncIterator[SandboxClient]:
+    """A client of the service that runs already, else of one that lasts as long as the block."""
+    async with SandboxClient() as client:
+        if await usable_service(client):
+            tell(f"Using the service at {client.base_url}.")
+            yield client
+            return
+    tell("Starting the service ...")
+    async with local_service() as address, SandboxClient(address.url, address.key) as client:
+        tell(f"The service answers at {address.url}.")
+        yield client
+
+
 async def _start(address: ServiceAddress, directory: Path, log: Path) -> asyncio.subprocess.Process:
     port = address.url.rpartition(":")[2]
     arguments = ("-m", "sandbox_service", "serve", "--host", "127.0.0.1", "--port", port)
@@ -79,6 +93,7 @@ def service_environment(outer: Mapping[str, str], directory: Path, key: str) -> 
         "SANDBOX_DATA_DIR": str(directory / "data"),
         "SANDBOX_RUNTIME_DIR": str(directory / "run"),
         "SANDBOX_INSTANCE": f"demo-{secrets.token_hex(4)}",
+        "SANDBOX_ON_STOP": "remove",  # nobody takes these sandboxes up again
     }
     return {**outer, **own}
 

@@ -4,7 +4,16 @@ import sys
 from io import TextIOWrapper
 from typing import TextIO
 
-from runner.events import CallFinished, CodeStarted, Event, FileMade, OutputSeen, TextDelta
+from runner.events import (
+    CallFinished,
+    CodeDelta,
+    CodeStarted,
+    Event,
+    FileMade,
+    OutputSeen,
+    RetryWaiting,
+    TextDelta,
+)
 from runner.shape import SIGNATURES
 from runner.text import first_and_last_lines, plain, size_text, trimmed_traceback
 from sandbox_service.client import OutputChanged
@@ -12,6 +21,7 @@ from sandbox_service.client.results import Output, joined
 
 BAR = "  │ "
 SHOWN_LINES = 30
+_C1_CONTROLS = dict.fromkeys(range(0x80, 0xA0))
 
 
 class Terminal:
@@ -26,7 +36,11 @@ class Terminal:
         """Show one event; what is for the model only is left out."""
         match event:
             case TextDelta(text=text):
-                self._write(text)
+                self._write(harmless(text))
+            case CodeDelta():
+                pass  # the whole code follows when it runs
+            case RetryWaiting(wait_s=wait_s):
+                self.line(f"[the model is busy: asking again in {wait_s:.0f} s]")
             case CodeStarted(code=code):
                 self.line("  ┌ python")
                 self._behind_bar(code)
@@ -45,7 +59,7 @@ class Terminal:
     def line(self, text: str) -> None:
         """A line of its own."""
         self._end_line()
-        self._write(f"{text}\n")
+        self._write(f"{harmless(text)}\n")
 
     def _output(self, text: str) -> None:
         """Text from the sandbox, set off from the code before it."""
@@ -69,6 +83,11 @@ class Terminal:
             self._stream.write(text)
             self._stream.flush()
             self._at_line_start = text.endswith("\n")
+
+
+def harmless(text: str) -> str:
+    """The text without what steers a terminal: models repeat what data tells them."""
+    return plain(text).translate(_C1_CONTROLS)
 
 
 def standard_terminal() -> Terminal:

@@ -1,0 +1,1 @@
+"""`python -m runner chat`: a conversation in a terminal, stored as it goes on."""

@@ -1,0 +1,106 @@
+"""The conversation behind the chat: stored, with a session that outlives the program."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.dispatch import PythonTool
+from runner.events import Event
+from runner.history import History
+from runner.limits import TurnLimits
+from runner.loop import Assistant
+from runner.model import ChatModel
+from runner.text import size_text
+from sandbox_service.client import ClientError, NotFound, SandboxClient, Session, SessionGone
+
+SESSION_OVER = "its session is over; the next code gets a new one, with the files"
+
+
+class SteerablePython(PythonTool):
+    """`execute_python` whose running cell can be interrupted, and whose session can be looked at."""
+
+    @property
+    def session(self) -> Session | None:
+        """The conversation's session; None before the first code, or once it is found to be over."""
+        return self._session
+
+    async def interrupt(self) -> None:
+        """Stop the running code; variables are kept. Raises ClientError."""
+        if self.session is not None:
+            await self.session.interrupt()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What every conversation of one chat is made with."""
+
+    model: ChatModel
+    client: SandboxClient
+    limits: TurnLimits
+    directory: Path
+
+
+class Conversation:
+    """One stored conversation, as the person meets it."""
+
+    def __init__(self, setting: Setting, history: History, files: Sequence[Path] = ()) -> None:
+        self.setting = setting
+        self.history = history
+        self.is_new = not history.messages
+        self.tool = _tool(setting.client, history, files)
+        self.assistant = Assistant(setting.model, self.tool, setting.limits, journal=history)
+        self._files = list(files)
+        self._untold = list(files)
+
+    def ask(self, question: str) -> AsyncGenerator[Event]:
+        """Answer a question. The model is told of files that came since the last one."""
+        told, self._untold = files_note(self._untold), []
+        return self.assistant.ask(f"{question}\n\n{told}" if told else question)
+
+    async def upload(self, path: Path) -> None:
+        """Give the conversation one more file. Raises ClientError, OSError."""
+        await self.tool.add_file(path)
+        self._files.append(path)
+        self._untold.append(path)
+
+    async def fresh(self) -> "Conversation":
+        """A new conversation with the same files; this one is stored and its session closed."""
+        self.history.close()
+        with suppress(ClientError):
+            if self.tool.session is not None:
+                await self.tool.session.close()
+        return Conversation(self.setting, History.create(self.setting.directory), self._files)
+
+    @property
+    def last_answer(self) -> str:
+        """What the assistant said last."""
+        said = (m["content"] for m in reversed(self.history.messages) if m["role"] == "assistant")
+        return next((text for text in said if text), "")
+
+    async def session_status(self) -> str:
+        """How the session is, in a few words for a person."""
+        if self.tool.session is None:
+            return "no session yet"
+        try:
+            found = await self.tool.session.info()
+        except (SessionGone, NotFound):
+            return SESSION_OVER
+        if found.status not in ("starting", "ready"):
+            return SESSION_OVER
+        return f"its session is alive until {found.expires_at.astimezone():%H:%M}"
+
+
+def files_note(paths: Sequence[Path]) -> str:
+    """What the model is told of files that the person sent."""
+    if not paths:
+        return ""
+    named = [f"{path.name} ({size_text(path.stat().st_size)})" for path in paths]
+    return f"[Files that I put into /mnt/data: {', '.join(named)}]"
+
+
+def _tool(client: SandboxClient, history: History, files: Sequence[Path]) -> SteerablePython:
+    """The tool as the history left it; its session is kept when the program ends."""
+    if history.state is None:
+        return SteerablePython(client, files, keep_session=True)
+    return SteerablePython.from_state(history.state, client, files=files)
