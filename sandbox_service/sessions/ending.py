@@ -47,8 +47,8 @@ class SessionEnder:
 
         A session that should expire and was used in between stays as it is. Raises NotFound.
         """
-        now = self._records.clock.now()
-        record = await self._records.end(session_id, status, now)
+        ended = await self._records.end(session_id, status, self._records.clock.now())
+        record = ended.record
         if record.status in LIVE_STATUSES:
             return record
         try:
@@ -58,7 +58,7 @@ class SessionEnder:
                 await self.stop_sandbox(ref)
         finally:
             self._oversight.release_session(record)
-        if record.ended_at == now:  # it was this call that ended it
+        if ended.is_ours:
             self._metrics.sessions_ended.labels(record.status.value).inc()
             self._oversight.session_ended(record)
         return record

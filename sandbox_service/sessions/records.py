@@ -1,6 +1,7 @@
 """Changes to session records: read, decide, write, and again when another writer was first."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from sandbox_service.domain.clock import SystemClock
@@ -11,6 +12,14 @@ from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionS
 from sandbox_service.sessions.terms import is_due, touched
 
 Change = Callable[[SessionRecord], SessionRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session as it is after an end; `is_ours` is False when it had ended before, or lives on."""
+
+    record: SessionRecord
+    is_ours: bool
 
 
 class SessionRecords:
@@ -74,20 +83,21 @@ class SessionRecords:
 
         return await self.change(session_id, change)
 
-    async def end(self, session_id: str, status: SessionStatus, now: datetime) -> SessionRecord:
+    async def end(self, session_id: str, status: SessionStatus, now: datetime) -> Ended:
         """Mark the session as ended `now`; one that already ended stays as it is.
 
         An expiry ends it only while it is due and nothing runs in it.
         """
+        is_ours = False
 
         def finish(record: SessionRecord) -> SessionRecord:
-            if record.status not in LIVE_STATUSES:
-                return record
-            if status is SessionStatus.EXPIRED and not is_due(record, now):
-                return record
-            return record.model_copy(update={"status": status, "ended_at": now})
+            nonlocal is_ours
+            is_spared = status is SessionStatus.EXPIRED and not is_due(record, now)
+            is_ours = record.status in LIVE_STATUSES and not is_spared
+            ended = {"status": status, "ended_at": now}
+            return record.model_copy(update=ended) if is_ours else record
 
-        return await self.change(session_id, finish)
+        return Ended(await self.change(session_id, finish), is_ours)
 
 
 def require_live(record: SessionRecord) -> None:

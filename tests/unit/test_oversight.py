@@ -1,8 +1,8 @@
 """What sessions and executions hold of their quotas is given back however they end."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,69 +12,38 @@ from sandbox_service.domain.tenancy import CALLER, Caller, Held
 from sandbox_service.domain.values import (
     ExecutionRecord,
     ExecutionStatus,
-    KernelStamp,
-    Limits,
+    ExecutionTerms,
     SessionStatus,
-    Template,
 )
-from sandbox_service.sessions.ending import SessionEnder
-from sandbox_service.sessions.live import LiveSession
-from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight, output_size
-from sandbox_service.sessions.provisioning import Provisioner
-from sandbox_service.sessions.records import SessionRecords
-from sandbox_service.sessions.service import SessionService, SessionTerms
-from sandbox_service.sessions.source import SandboxSource
-from sandbox_service.store.memory import MemorySessionStore
+from sandbox_service.store.bounds import StoreBounds
+from sandbox_service.store.memory import open_memory_stores
 from sandbox_service.tenants.quotas import MemoryQuotas, SharedRoom
 from sandbox_service.tenants.records import TenantLimits
-from tests.support.fakes import FailsFirstStarts, InstantBackend, NeverReady, SteppedClock
+from tests.support.fake_kernels import Cell
+from tests.support.fakes import (
+    FailsFirstStarts,
+    InstantBackend,
+    NeverReady,
+    PlaysCells,
+    SteppedClock,
+    execution_record,
+)
 from tests.unit.fakes.api_fakes import MemoryAudit
-
-TERMS = SessionTerms(60, 1, 600, 600, 600, max_sessions=8)
-
-
-class NothingToRun:
-    """Executions of sessions that nobody uses."""
-
-    async def work(self, live: LiveSession) -> None:
-        await asyncio.Event().wait()
+from tests.unit.fakes.replica import TENANT, Replica, replica_on, running
 
 
-@dataclass
-class Desk:
-    sessions: SessionService
-    ender: SessionEnder
-    quotas: MemoryQuotas
-    audit: MemoryAudit
-
-    @property
-    def held(self) -> int:
-        return self.quotas.held("first", Held.SESSIONS)
+@asynccontextmanager
+async def desk_on(backend: InstantBackend, timeout_s: float = 5) -> AsyncIterator[Replica]:
+    """A service whose tenant may have two sessions at once."""
+    limits = TenantLimits(sessions=2)
+    with open_memory_stores(StoreBounds()) as stores:
+        async with replica_on(stores, backend, limits=limits, start_timeout_s=timeout_s) as desk:
+            yield desk
 
 
-def desk_on(backend: InstantBackend, timeout_s: float = 5, sessions: int = 2) -> Desk:
-    clock, live, metrics = SteppedClock(), {}, Metrics()
-    limits = TenantLimits(sessions=sessions)
-    quotas = MemoryQuotas(lambda tenant: limits, SharedRoom(8, frozenset), clock)
-    audit = MemoryAudit()
-    oversight = Oversight(clock, quotas, audit)
-    records = SessionRecords(MemorySessionStore(), clock)
-    ender = SessionEnder(records, backend, live, metrics, oversight)
-    templates = {"python": Template()}
-    source = SandboxSource(records, Provisioner(backend, timeout_s, 2), {}, templates)
-    service = SessionService(
-        records,
-        live,
-        source,
-        ender,
-        NothingToRun(),  # type: ignore[arg-type]
-        templates,
-        TERMS,
-        metrics,
-        oversight,
-    )
-    return Desk(service, ender, quotas, audit)
+def held(desk: Replica) -> int:
+    return desk.quotas.held(TENANT, Held.SESSIONS)
 
 
 ENDS = [SessionStatus.CLOSED, SessionStatus.EXPIRED, SessionStatus.LOST]
@@ -84,64 +53,65 @@ ENDS = [SessionStatus.CLOSED, SessionStatus.EXPIRED, SessionStatus.LOST]
 async def test_an_ended_session_is_given_back_once_and_written_down_once(
     status: SessionStatus,
 ) -> None:
-    desk = desk_on(InstantBackend())
-    record = await desk.sessions.open("first", OpenSession())
-    assert desk.held == 1
-    for _ in range(2):
-        await desk.ender.end(record.id, status)
-    assert desk.held == 0
-    assert [event["event"] for event in desk.audit.events] == [
-        "session.opened",
-        f"session.{status.value}",
-    ]
+    async with desk_on(InstantBackend()) as desk:
+        record = await desk.open()
+        assert held(desk) == 1
+        desk.clock.advance(61)
+        for _ in range(2):
+            await desk.ender.end(record.id, status)
+        assert held(desk) == 0
+        assert [event["event"] for event in desk.audit.events] == [
+            "session.opened",
+            f"session.{status.value}",
+        ]
 
 
 @pytest.mark.parametrize("backend", [lambda: FailsFirstStarts(1), NeverReady])
 async def test_a_session_that_did_not_start_holds_nothing(
     backend: Callable[[], InstantBackend],
 ) -> None:
-    desk = desk_on(backend(), timeout_s=0.05)
-    with pytest.raises(ServiceError):
-        await desk.sessions.open("first", OpenSession())
-    assert desk.held == 0
-    assert desk.audit.events == []
+    async with desk_on(backend(), timeout_s=0.05) as desk:
+        with pytest.raises(ServiceError):
+            await desk.open()
+        assert held(desk) == 0
+        assert desk.audit.events == []
+        assert desk.backend.running == {}
 
 
 async def test_a_service_that_stops_in_the_middle_of_a_start_holds_nothing() -> None:
-    desk = desk_on(NeverReady())
-    opening = asyncio.create_task(desk.sessions.open("first", OpenSession()))
-    while not desk.held:
-        await asyncio.sleep(0)
-    await desk.sessions.aclose()
-    await asyncio.wait([opening])
-    assert desk.held == 0
+    async with desk_on(NeverReady()) as desk:
+        opening = asyncio.create_task(desk.open())
+        while not held(desk):
+            await asyncio.sleep(0)
+        await desk.sessions.aclose()
+        await asyncio.wait([opening])
+        assert held(desk) == 0
 
 
 async def test_of_a_burst_only_the_quota_is_started() -> None:
-    backend = InstantBackend()
-    desk = desk_on(backend)
-    opens = (desk.sessions.open("first", OpenSession()) for _ in range(6))
-    results = await asyncio.gather(*opens, return_exceptions=True)
-    assert sum(isinstance(result, RateLimited) for result in results) == 4
-    assert (backend.started_count, desk.held) == (2, 2)
-    await desk.sessions.aclose()
-    assert desk.held == 0
+    async with desk_on(InstantBackend()) as desk:
+        opens = (desk.sessions.open(TENANT, OpenSession()) for _ in range(6))
+        results = await asyncio.gather(*opens, return_exceptions=True)
+        assert sum(isinstance(result, RateLimited) for result in results) == 4
+        assert (desk.backend.started_count, held(desk)) == (2, 2)
+        await desk.sessions.end_all()
+        assert held(desk) == 0
+
+
+async def test_a_refused_or_ended_execution_holds_nothing() -> None:
+    async with desk_on(PlaysCells({"held": Cell(waits_after=0)})) as desk:
+        session = await desk.open()
+        await running(desk, session)
+        assert desk.quotas.held(TENANT, Held.EXECUTIONS) == 1
+        await desk.sessions.close(TENANT, session.id)
+        with pytest.raises(ServiceError):
+            await desk.submit(session)
+        assert desk.quotas.held(TENANT, Held.EXECUTIONS) == 0
 
 
 def ended(status: ExecutionStatus, **changes: object) -> ExecutionRecord:
-    now = SteppedClock().now()
-    fields = {
-        "id": "exec_1",
-        "session_id": "sess_1",
-        "tenant": "first",
-        "status": status,
-        "created_at": now,
-        "code": "6 * 7",
-        "kernel": KernelStamp(epoch=1, state="kept"),
-        "session_expires_at": now,
-        **changes,
-    }
-    return ExecutionRecord.model_validate(fields)
+    fields = {"code": "6 * 7", "status": status, **changes}
+    return execution_record(SteppedClock(), **fields)
 
 
 SPENT = [
@@ -160,8 +130,7 @@ async def test_cpu_is_counted_as_time_on_all_cpus_also_of_what_was_cut_off(
     quotas = MemoryQuotas(lambda tenant: limits, SharedRoom(8, frozenset), clock)
     oversight = Oversight(clock, quotas)
     clock.advance(10)
-    record = ended(ExecutionStatus.LOST, **times)
-    oversight.execution_ended(record, Limits(cpus=2), Caller())
+    oversight.execution_ended(ended(ExecutionStatus.LOST, terms=ExecutionTerms(cpus=2), **times))
     await quotas.require_cpu("first")
     quotas.spend_cpu("first", 0.002)
     with pytest.raises(RateLimited):
@@ -172,8 +141,10 @@ async def test_an_execution_is_written_down_without_its_code_and_output() -> Non
     audit = MemoryAudit()
     oversight = Oversight(SteppedClock(), audit=audit)
     output = {"output_type": "stream", "name": "stdout", "text": "secret"}
-    record = ended(ExecutionStatus.OK, duration_s=1.0, outputs=[output])
-    oversight.execution_ended(record, Limits(), Caller("first", "key_1", "192.0.2.1"))
+    terms = ExecutionTerms(key_id="key_1", address="192.0.2.1")
+    oversight.execution_ended(
+        ended(ExecutionStatus.OK, duration_s=1.0, outputs=[output], terms=terms)
+    )
     [event] = audit.events
     assert (event["key_id"], event["address"]) == ("key_1", "192.0.2.1")
     assert (event["code_bytes"], event["output_bytes"]) == (5, 6)
@@ -184,8 +155,21 @@ async def test_an_execution_is_written_down_without_its_code_and_output() -> Non
 async def test_code_is_written_down_for_tenants_that_want_it() -> None:
     audit = MemoryAudit()
     recorded = Oversight(SteppedClock(), audit=audit, recorded_tenants=frozenset({"first"}))
-    recorded.execution_ended(ended(ExecutionStatus.OK), Limits(), Caller())
+    recorded.execution_ended(ended(ExecutionStatus.OK))
     assert audit.events[0]["code"] == "6 * 7"
+
+
+async def test_an_execution_is_written_down_for_who_asked_for_it_whoever_ran_it() -> None:
+    """Its caller is in its record, not in the context of the worker."""
+    async with desk_on(PlaysCells()) as desk:
+        session = await desk.open()
+        token = CALLER.set(Caller(TENANT, "key_1", "192.0.2.1"))
+        execution = await desk.submit(session)
+        CALLER.reset(token)
+        await desk.wait(execution)
+        while not (noted := desk.audit.of("execution.finished")):
+            await asyncio.sleep(0)
+        assert (noted[0]["key_id"], noted[0]["address"]) == ("key_1", "192.0.2.1")
 
 
 def test_who_acts_for_nobody_is_the_service() -> None:
