@@ -1,7 +1,7 @@
 """Terminal output as a reader would see it, made short: plain functions on text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from runner.tokens import fitting_chars
@@ -17,6 +17,10 @@ _ANSI = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FRAME = re.compile(r"\s*(File |Cell )")
 _OWN_FRAME = re.compile(r"\s*(Cell |File (\"?/mnt/data/|<))")
+_HEADER = re.compile(r" {2,}(?=Traceback \(most recent call last\)\Z)")
+_CHAINED = re.compile(
+    r"\s*(The above exception was the direct cause of|During handling of the above exception,).*:\s*"
+)
 _RULE = re.compile(r"-{20,}\s*")
 
 
@@ -53,14 +57,17 @@ def first_and_last_lines(text: str, max_lines: int) -> str:
 
 
 def trimmed_traceback(parts: Sequence[str]) -> str:
-    """A kernel's traceback with the user's own frames; of library frames only the last's name."""
+    """A kernel's traceback with the user's own frames; of library frames only the last's name.
+
+    Of an exception that was raised and caught within libraries only its message stays.
+    """
     cleaned = [plain(part).strip("\n") for part in parts]
-    kept = [part for part in cleaned if part and not _RULE.fullmatch(part)]
-    blocks: list[str] = []
-    for is_library, run in groupby(kept, _is_library_frame):
-        frames = list(run)
-        blocks.extend([_named(frames)] if is_library else frames)
-    return "\n".join(blocks)
+    kept = [_HEADER.sub(" ", part) for part in cleaned if part and not _RULE.fullmatch(part)]
+    ends = [number for number, part in enumerate(kept) if _CHAINED.fullmatch(part)]
+    starts = [0, *ends]
+    sections = [kept[start:end] for start, end in zip(starts, [*ends, len(kept)], strict=True)]
+    causes = [_shortened(section) for section in sections[:-1]]
+    return "\n".join(block for section in [*causes, sections[-1]] for block in _blocks(section))
 
 
 def size_text(size: int) -> str:
@@ -92,6 +99,19 @@ def _tail(text: str, chars: int) -> str:
     start = len(text) - chars
     line_end = text.find("\n", start, start + chars // 2)
     return text[line_end + 1 if line_end > 0 else start :]
+
+
+def _shortened(section: list[str]) -> list[str]:
+    """A cause without a frame of the user's: the sentence that joins it, and its message."""
+    if any(_OWN_FRAME.match(part) for part in section):
+        return section
+    return [part for part in section if _CHAINED.fullmatch(part) or part is section[-1]]
+
+
+def _blocks(section: list[str]) -> Iterator[str]:
+    for is_library, run in groupby(section, _is_library_frame):
+        frames = list(run)
+        yield from [_named(frames)] if is_library else frames
 
 
 def _is_library_frame(part: str) -> bool:

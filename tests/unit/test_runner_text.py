@@ -98,13 +98,40 @@ def test_a_traceback_keeps_the_users_frames() -> None:
         "\x1b[31mKeyError\x1b[39m: 'nope'",
     ]
     assert trimmed_traceback(parts) == (
-        "KeyError        Traceback (most recent call last)\n"
+        "KeyError Traceback (most recent call last)\n"
         "Cell In[1], line 1\n----> 1 f(df)\n"
         "File /mnt/data/mine.py:3, in f(d)\n----> 3 d['nope']\n"
         "[1 more library frame]\n"
         "File pandas/_libs/index.pyx:172, in pandas._libs.index.IndexEngine.get_loc()\n"
         "KeyError: 'nope'"
     )
+
+
+HEADER = "\x1b[31mKeyError\x1b[39m      Traceback (most recent call last)"
+LIBRARY_FRAME = "File /usr/lib/python3/dist-packages/pandas/base.py:3823, in get(self)\n   source\n"
+OWN_FRAME = "Cell In[1], line 1\n----> 1 df['nope']\n"
+CHAINED = "\nThe above exception was the direct cause of the following exception:\n"
+
+
+def test_an_exception_within_libraries_is_only_its_message() -> None:
+    """What the user's code sees is the exception that came of it."""
+    inner = [HEADER, LIBRARY_FRAME, LIBRARY_FRAME, "\x1b[31mKeyError\x1b[39m: 'inner'"]
+    outer = [HEADER, OWN_FRAME, LIBRARY_FRAME, "KeyError: 'nope'"]
+    assert trimmed_traceback([*inner, CHAINED, *outer]) == (
+        "KeyError: 'inner'\n"
+        "The above exception was the direct cause of the following exception:\n"
+        "KeyError Traceback (most recent call last)\n"
+        "Cell In[1], line 1\n----> 1 df['nope']\n"
+        "File /usr/lib/python3/dist-packages/pandas/base.py:3823, in get(self)\n"
+        "KeyError: 'nope'"
+    )
+
+
+def test_an_exception_that_the_user_caught_keeps_its_frames() -> None:
+    """Raised again in the handler, both are the user's."""
+    inner, outer = [HEADER, OWN_FRAME, "KeyError: 1"], [HEADER, OWN_FRAME, "ValueError: 2"]
+    during = "\nDuring handling of the above exception, another exception occurred:\n"
+    assert trimmed_traceback([*inner, during, *outer]).count("----> 1 df['nope']") == 2
 
 
 @pytest.mark.parametrize(
