@@ -50,8 +50,8 @@ class Runner:
         self, request: Request, record: ExecutionRecord, *, cancel_on_disconnect: bool
     ) -> ExecutionRecord:
         """The finished execution. Raises SandboxLost when we failed it, ShuttingDown."""
-        waiting = self._executions.wait(record.tenant, record.session_id, record.id)
         async with self._pace.drain.until_ended():
+            waiting = self._executions.wait(record.tenant, record.session_id, record.id)
             if not cancel_on_disconnect:
                 return await waiting
             finished = await while_connected(waiting, request.receive)
