@@ -13,7 +13,7 @@ Run Python in a Jupyter kernel. You get what it printed, the value of the last e
 pictures and the names of the files that it made.
 - State is kept: variables and imports of earlier calls are still there. Do not repeat them.
 - The working directory is /mnt/data. Files that the user sent are there. Every file that you \
-write there is given to the user: save what they ask for, a chart as PNG, a table as CSV or Excel.
+write there is given to the user: save what they ask for, a chart as PNG, a table as CSV or Excel.{linking}
 - A matplotlib figure is shown to the user and to you by plt.show().
 - Print only what you need to see: long output is cut in the middle.
 - There is no network and nothing can be installed. input() does not work.
@@ -49,15 +49,18 @@ REASONS = {
 }
 """Why a session is over, by the code of the service's error."""
 
+MOST_NAMED = 20
+
 
 @cache
-def description() -> str:
-    """What `execute_python` does and how to use it well."""
+def description(linking: str = "") -> str:
+    """What `execute_python` does and how to use it well; `linking` says how to link a file."""
     try:
         contents = short_contents(CONTENTS_FILE.read_text())
     except FileNotFoundError:
         contents = _USUAL_CONTENTS
-    return _DESCRIPTION.format(contents=contents)
+    linking = linking and f" {linking}"
+    return _DESCRIPTION.format(contents=contents, linking=linking)
 
 
 def short_contents(listing: str) -> str:
@@ -68,7 +71,9 @@ def short_contents(listing: str) -> str:
 
 def news_of_new_session(reason: str, restored: Sequence[str]) -> str:
     """Why there is a new session, and what of the one before is still there."""
-    files = f"files restored: {', '.join(restored)}" if restored else "there are no files"
+    more = f" and {len(restored) - MOST_NAMED} more" if len(restored) > MOST_NAMED else ""
+    names = ", ".join(restored[:MOST_NAMED]) + more
+    files = f"files restored: {names}" if restored else "there are no files"
     return (
         f"A new session was opened, since the one before is over: {reason}. "
         f"Variables and imports are gone; {files}."

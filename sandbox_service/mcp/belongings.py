@@ -1,7 +1,8 @@
-"""The files of a session that was replaced, to be put into the next one."""
+"""The files of a session, to be put into the one that replaces it."""
 
 import contextlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from sandbox_service.client import Artifact, ClientError, Session
 
@@ -10,19 +11,21 @@ LARGEST_ARTIFACT_BYTES = 64 * 1024 * 1024
 MOST_UPLOADED_BYTES = 64 * 1024 * 1024
 """Of all uploads together, which are held in memory until the conversation ends."""
 
+File = bytes | Path | Artifact
+
 
 class Belongings:
-    """The latest version of each file: uploads by content, what the code made by its artifact."""
+    """The latest version of each file: uploads by content or place, what the code made by artifact."""
 
     def __init__(self) -> None:
-        self._files: dict[str, bytes | Artifact] = {}
+        self._files: dict[str, File] = {}
 
-    def add_upload(self, path: str, content: bytes) -> None:
+    def add_upload(self, path: str, source: bytes | Path) -> None:
         """Remember an upload, if there is room for it."""
         self._files.pop(path, None)
-        held = sum(len(file) for file in self._files.values() if isinstance(file, bytes))
-        if held + len(content) <= MOST_UPLOADED_BYTES:
-            self._files[path] = content
+        held = sum(map(_held_bytes, self._files.values()))
+        if held + _held_bytes(source) <= MOST_UPLOADED_BYTES:
+            self._files[path] = source
 
     def add_artifacts(self, artifacts: Iterable[Artifact]) -> None:
         """Remember where files can be had again."""
@@ -34,12 +37,15 @@ class Belongings:
         return [path for path, file in self._files.items() if await _was_put(session, path, file)]
 
 
-async def _was_put(session: Session, path: str, file: bytes | Artifact) -> bool:
-    """Whether the file is there: an artifact may be too large, or kept no longer."""
+def _held_bytes(file: File) -> int:
+    return len(file) if isinstance(file, bytes) else 0
+
+
+async def _was_put(session: Session, path: str, file: File) -> bool:
+    """Whether the file is there: it may be too large, or be there no longer."""
     if isinstance(file, Artifact) and file.size > LARGEST_ARTIFACT_BYTES:
         return False
-    with contextlib.suppress(ClientError):
-        content = file if isinstance(file, bytes) else await file.read()
-        await session.upload(content, path)
+    with contextlib.suppress(ClientError, OSError):
+        await session.upload(await file.read() if isinstance(file, Artifact) else file, path)
         return True
     return False

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,10 @@ from sandbox_service.mcp.sessions import Opened, Sessions
 from sandbox_service.mcp.shape import session_line, tool_result
 from sandbox_service.mcp.text import paragraphs, size_text
 from sandbox_service.mcp.tools import Definition
-from sandbox_service.mcp.uploading import content_of
+from sandbox_service.mcp.uploading import source_of
 
 MOST_LISTED = 500
+MOST_LISTED_CHARS = 40_000
 
 Work = Callable[[Opened], Awaitable[CallToolResult]]
 
@@ -83,6 +85,8 @@ class Calls:
             return told_cut_short(cut)
         except ClientError as error:
             return told(error)
+        except OSError as error:
+            return refused(f"A file could not be read: {error.strerror or error}.")
 
     def _work(self, asked: Arguments) -> Work:
         match asked:
@@ -122,22 +126,24 @@ class Calls:
         return await asyncio.to_thread(tool_result, result, opened.news)
 
     async def _upload(self, opened: Opened, asked: UploadFile) -> CallToolResult:
-        content = await content_of(asked, self._place.folder)
-        info = await opened.session.upload(content, asked.path)
-        self._sessions.note_upload(opened.session, info.path, content)
+        source = await asyncio.to_thread(source_of, asked, self._place.folder)
+        info = await opened.session.upload(source, asked.path)
+        self._sessions.note_upload(opened.session, info.path, source)
         answer = UploadAnswer(session_id=opened.session.id, path=info.path, size=info.size)
         return _said(opened, f"Saved as /mnt/data/{info.path} ({size_text(info.size)}).", answer)
 
     async def _list(self, opened: Opened) -> CallToolResult:
         infos = await opened.session.files()
-        listed = infos[:MOST_LISTED]
+        listed = _first(infos)
         files = [FileAnswer(path=item.path, type=item.type, size=item.size) for item in listed]
         answer = FilesAnswer(session_id=opened.session.id, files=files, count=len(infos))
-        return _said(opened, _listing(infos), answer)
+        return _said(opened, _listing(listed, len(infos)), answer)
 
     async def _read(self, opened: Opened, asked: ReadFile) -> CallToolResult:
         session = opened.session
-        info = next((item for item in await session.files() if item.path == asked.path), None)
+        folder = asked.path.rpartition("/")[0]
+        infos = await session.files(folder)
+        info = next((item for item in infos if item.path == asked.path), None)
         if info is None or info.type != "file":
             raise WrongArguments(f"There is no file {asked.path} in /mnt/data.")
         file = found(info, session.id, self._place.base_url)
@@ -146,8 +152,7 @@ class Calls:
         return await asyncio.to_thread(read_result, file, await session.download(info.path))
 
     async def _reset(self, opened: Opened) -> CallToolResult:
-        await opened.session.restart()
-        kernel = (await opened.session.info()).raw["kernel"]
+        kernel = (await opened.session.restart()).raw["kernel"]
         answer = ResetAnswer(session_id=opened.session.id, epoch=kernel["epoch"], state="reset")
         text = "Python was started anew: variables and imports are gone, files are still there."
         return _said(opened, text, answer)
@@ -170,18 +175,24 @@ async def _run(session: Session, asked: ExecutePython, progress: Progress) -> Ex
                     return event.result
     except ClientError as error:
         if begun:
-            raise CutShort(error) from error
+            raise CutShort(error, session.id) from error
         raise
-    raise CutShort(ProtocolError("the events ended without a result"))
+    raise CutShort(ProtocolError("the events ended without a result"), session.id)
 
 
-def _listing(infos: list[FileInfo]) -> str:
+def _first(infos: list[FileInfo]) -> list[FileInfo]:
+    """As many as a message may hold: names can be long."""
+    chars = accumulate(len(item.path) for item in infos[:MOST_LISTED])
+    return [item for item, total in zip(infos, chars, strict=False) if total <= MOST_LISTED_CHARS]
+
+
+def _listing(listed: list[FileInfo], count: int) -> str:
     lines = [
         f"{item.path}/" if item.type == "directory" else f"{item.path}  {size_text(item.size)}"
-        for item in infos[:MOST_LISTED]
+        for item in listed
     ]
-    if len(infos) > MOST_LISTED:
-        lines.append(f"[... {len(infos) - MOST_LISTED} more ...]")
+    if count > len(listed):
+        lines.append(f"[... {count - len(listed)} more ...]")
     return paragraphs(lines) or "There are no files in /mnt/data."
 
 

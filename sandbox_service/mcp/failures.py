@@ -15,19 +15,30 @@ from sandbox_service.client import (
     InvalidRequest,
     NotFound,
     SessionGone,
+    StreamBroken,
     Unavailable,
 )
 from sandbox_service.client.wording import REASONS, news_of_lost_code
 
 CONFLICT = 409
+LOST_SIGHT = (
+    "The connection to the sandbox broke while the code ran. It may be running still; variables "
+    "and files are kept. Look what it has done before you run it again."
+)
 
 
 class CutShort(Exception):
     """The service failed the code after it had begun: it is not to be run again by itself."""
 
-    def __init__(self, error: ClientError) -> None:
+    def __init__(self, error: ClientError, session_id: str) -> None:
         super().__init__(str(error))
         self.error = error
+        self.session_id = session_id
+
+    @property
+    def may_run_on(self) -> bool:
+        """Whether only its events were lost."""
+        return isinstance(self.error, StreamBroken)
 
 
 def refused(text: str) -> CallToolResult:
@@ -50,6 +61,8 @@ def told(error: ClientError) -> CallToolResult:
 
 def told_cut_short(cut: CutShort) -> CallToolResult:
     """The same for code that had begun: what it did until then is done."""
+    if cut.may_run_on:
+        return refused(f"{LOST_SIGHT}\nsession_id: {cut.session_id}")
     if means_session_is_over(cut.error):
         return refused(news_of_lost_code(reason_of(cut.error)))
     raise protocol_error(cut.error) from cut.error

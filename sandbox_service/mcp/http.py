@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sandbox_service.client import SandboxClient
+from sandbox_service.client import NO_RETRIES, SandboxClient
 from sandbox_service.domain.ids import looks_like, new_id
 from sandbox_service.mcp.calls import Place
 from sandbox_service.mcp.in_process import InProcessTransport
@@ -83,7 +83,8 @@ class Exchanges:
                 name = _call_name(request, context.request_id)
                 if name is not None:
                     await stack.enter_async_context(self._slips.cancellable(name))
-            client = SandboxClient(OUR_HOST, key, transport=transport)
+            # There is no connection that could break: what fails here fails again.
+            client = SandboxClient(OUR_HOST, key, transport=transport, retries=NO_RETRIES)
             await stack.enter_async_context(client)
             base_url = self._public_url or str(request.base_url)
             yield Place(NamedSessions(client), base_url.rstrip("/"), keeps_session=False)

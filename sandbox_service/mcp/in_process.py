@@ -7,6 +7,7 @@ links begin as the caller's do, and it does not matter where and how the service
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import anyio
@@ -36,7 +37,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         task.add_done_callback(_running.discard)
         try:
             start = await asyncio.shield(exchange.start)
-        except asyncio.CancelledError:
+        except BaseException:
             exchange.hang_up()
             raise
         return httpx.Response(start["status"], headers=start["headers"], stream=exchange)
@@ -82,7 +83,9 @@ class _Exchange(httpx.AsyncByteStream):
             await app(scope, self._receive, self._send)
         finally:
             self._sender.close()
-            if not self.start.done():
+            if self._gone.is_set():
+                self.start.cancel()
+            elif not self.start.done():
                 self.start.set_exception(httpx.RemoteProtocolError("there was no answer"))
 
     def hang_up(self) -> None:
@@ -115,9 +118,11 @@ class _Exchange(httpx.AsyncByteStream):
         if message["type"] == "http.response.start":
             self.start.set_result(message)
             return
-        self._is_complete = not message.get("more_body", False)
         if message.get("body"):
-            try:
+            # A caller that has gone is no fault of the application's: `receive` tells it.
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
                 await self._sender.send(message["body"])
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                return  # as a server does for a caller that has gone: `receive` tells
+        if not message.get("more_body", False):
+            self._is_complete = True
+            self._sender.close()
+            self._gone.set()

@@ -17,7 +17,7 @@ SIGNATURES = {
     "image/gif": b"GIF8",
 }
 
-MOST_BYTES = 600_000
+MOST_BYTES = 500_000
 """All pictures of one result. Clients refuse messages above one MiB, and base64 adds a third."""
 MOST_PICTURES = 4
 LONGEST_SIDE = 8000

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sandbox_service.client import OutputChanged
-from sandbox_service.client.results import joined
+from sandbox_service.client.outputs import joined
 from sandbox_service.mcp.text import plain
 
 EVERY_S = 0.1
@@ -42,7 +42,8 @@ class Progress:
         """Report what comes, and every so often that the cell still runs."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), HEARTBEAT_S)
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._news.wait()
             await self.tell(f"The code has been running for {self._seconds():.0f} s.")
             await asyncio.sleep(EVERY_S)
 
@@ -67,6 +68,5 @@ async def told_progress(report: Report) -> AsyncIterator[Progress]:
         yield progress
     finally:
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await telling
+        await asyncio.wait([telling])
     await progress.tell()

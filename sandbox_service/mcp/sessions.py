@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import anyio
@@ -11,7 +12,7 @@ import anyio
 from sandbox_service.client import ClientError, ExecutionResult, SandboxClient, Session
 from sandbox_service.client.wording import news_of_new_session
 from sandbox_service.mcp.belongings import Belongings
-from sandbox_service.mcp.failures import reason_of
+from sandbox_service.mcp.failures import CutShort, reason_of
 
 CLOSE_TIMEOUT_S = 5.0
 METADATA = {"opened_by": "mcp"}
@@ -36,7 +37,7 @@ class Sessions(Protocol):
         """Whether a session that is over is replaced at the next call."""
         ...
 
-    def note_upload(self, session: Session, path: str, content: bytes) -> None:
+    def note_upload(self, session: Session, path: str, source: bytes | Path) -> None:
         """Take note of a file that was put into a session."""
         ...
 
@@ -63,15 +64,16 @@ class NamedSessions:
         session = await self._client.new_session(metadata=METADATA)
         try:
             yield Opened(session)
-        except BaseException:
-            await closed(session)
+        except BaseException as error:
+            if not (isinstance(error, CutShort) and error.may_run_on):
+                await closed(session)
             raise
 
     def let_go(self, session: Session, error: ClientError) -> bool:
         """Never: who named it is told."""
         return False
 
-    def note_upload(self, session: Session, path: str, content: bytes) -> None:
+    def note_upload(self, session: Session, path: str, source: bytes | Path) -> None:
         """Nothing is kept."""
 
     def note_result(self, session: Session, result: ExecutionResult) -> None:
@@ -114,9 +116,9 @@ class KeptSession:
             self._session, self._over = None, reason_of(error)
         return session.id in self._ids
 
-    def note_upload(self, session: Session, path: str, content: bytes) -> None:
+    def note_upload(self, session: Session, path: str, source: bytes | Path) -> None:
         if session.id in self._ids:
-            self._belongings.add_upload(path, content)
+            self._belongings.add_upload(path, source)
 
     def note_result(self, session: Session, result: ExecutionResult) -> None:
         if session.id in self._ids:

@@ -6,7 +6,7 @@ from typing import Any
 from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 
 from sandbox_service.client import Artifact, ExecutionResult
-from sandbox_service.client.results import Output, images_of, joined
+from sandbox_service.client.outputs import Output, images_of, joined
 from sandbox_service.client.wording import ENDINGS, STATE_LOST
 from sandbox_service.mcp.answers import ArtifactAnswer, ExecutionAnswer
 from sandbox_service.mcp.pictures import Pictures

@@ -34,6 +34,8 @@ NAMED_SESSION = (
     "The session_id of an earlier result, to go on with its variables and files. "
     "Left out, a new session is opened; the result names it."
 )
+LINKING = "In your answer, link it by the url that comes with the result."
+NAMED_STATE = "\nPass the session_id of the last result to go on in the same session."
 
 INSTRUCTIONS = """\
 A sandbox that runs Python in a Jupyter kernel and gives back what the code prints, shows and \
@@ -69,7 +71,12 @@ def definitions(*, has_folder: bool = False) -> Sequence[Definition]:
     upload = UploadLocalFile if has_folder else UploadFile
     return (
         Definition(
-            EXECUTE_PYTHON, "Run Python", description(), ExecutePython, ExecutionAnswer, _RUNS
+            EXECUTE_PYTHON,
+            "Run Python",
+            description(LINKING),
+            ExecutePython,
+            ExecutionAnswer,
+            _RUNS,
         ),
         Definition(
             "upload_file", "Upload a file", f"{_UPLOAD}{folder}.", upload, UploadAnswer, _WRITES
@@ -113,10 +120,11 @@ def tool_of(definition: Definition, *, keeps_session: bool) -> Tool:
     if needs_session:
         session_text = "The session_id of an earlier result."
     schema = schema_of(definition.arguments, session_text, needs_session=needs_session)
+    more = "" if keeps_session or needs_session else NAMED_STATE
     return Tool(
         name=definition.name,
         title=definition.title,
-        description=definition.description,
+        description=definition.description + more,
         input_schema=schema,
         output_schema=output_schema_of(definition.answer),
         annotations=definition.hints,
