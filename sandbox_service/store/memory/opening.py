@@ -81,8 +81,9 @@ class MemoryPoolStore:
         self._claims: dict[str, deque[float]] = {}
 
     async def add(self, template: str, ref: SandboxRef) -> None:
-        self._tables.pools[template].append(ref)
-        self._tables.note_pool(template)
+        if ref not in self._tables.pools[template]:
+            self._tables.pools[template].append(ref)
+            self._tables.note_pool(template)
 
     async def take(self, template: str) -> SandboxRef | None:
         if not self._tables.pools[template]:

@@ -113,13 +113,10 @@ for at = 7, #ARGV, 3 do
   end
 end
 redis.call('HSET', key, 'last', whole(last))
-if not is_final(status) then
-  redis.call('PUBLISH', P .. 'news', id)
-  return 'kept'
-end
+redis.call('PUBLISH', P .. 'news', string.match(holder, '^(.*):') .. ' ' .. id .. ' ' .. status)
+if not is_final(status) then return 'kept' end
 redis.call('HSET', key, 'final_by', holder)
 redis.call('LREM', queue_key(session), 1, id)
-redis.call('PUBLISH', P .. 'news', id .. ' final')
 return 'made final'
 """)
 

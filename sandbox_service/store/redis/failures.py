@@ -3,7 +3,7 @@
 A connection refused or reset, a timeout, LOADING, a wrong password    the server is away: StoreUnavailable
 READONLY, OOM, MISCONF (its disk is full), NOREPLICAS, BUSY            it is there and refuses: StoreUnavailable
 WRONGTYPE, any other refusal                                           our mistake, or a key of somebody
-                                                                       else's: logged, and StoreUnavailable
+                                                                       else's: logged, and StoreCorrupt
 """
 
 import logging
@@ -15,13 +15,14 @@ from sandbox_service.domain.errors import StoreUnavailable
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1.0
-_STATES = ("READONLY", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN", "CLUSTERDOWN")
+_STATES = ("READONLY", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MASTERDOWN", "OUTOFMEMORY")
 
 
 class StoreCorrupt(StoreUnavailable):
-    """What the store gave is not what was asked for."""
+    """What the store gave is not what was asked for: to ask again would not help."""
 
     code = "store_corrupt"
+    retryable = False
 
 
 def away() -> StoreUnavailable:
@@ -30,22 +31,25 @@ def away() -> StoreUnavailable:
     )
 
 
+def corrupt() -> StoreCorrupt:
+    return StoreCorrupt(
+        "The store gave something else than was asked for.", retry_after_s=RETRY_AFTER_S
+    )
+
+
 def unavailable(error: Exception) -> StoreUnavailable:
     """What a caller is told."""
-    if isinstance(error, ResponseError):
-        _log_refusal(error)
-    return away()
+    if not isinstance(error, ResponseError):
+        return away()
+    # redis-py cuts the prefix off those that it has a class for
+    text = f"{type(error).__name__} {error}"
+    if any(state in text.upper() for state in _STATES):
+        logger.warning("store_refused error=%s", text[:200])
+        return away()
+    logger.error("store_refused error=%s", text[:200], stack_info=True)
+    return corrupt()
 
 
 def is_refusal(error: Exception) -> bool:
     """Whether the server itself answered with this."""
     return isinstance(error, ResponseError)
-
-
-def _log_refusal(error: ResponseError) -> None:
-    # redis-py cuts the prefix off those that it has a class for
-    text = f"{type(error).__name__} {error}"
-    if any(state in text.upper() for state in _STATES):
-        logger.warning("store_refused error=%s", text[:200])
-    else:
-        logger.error("store_refused error=%s", text[:200], stack_info=True)

@@ -14,6 +14,7 @@ from sandbox_service.domain.values import (
     EventType,
     ExecutionEvent,
     ExecutionRecord,
+    ExecutionStatus,
 )
 from sandbox_service.store.bounds import KEPT_EVENTS
 from sandbox_service.store.encoding import from_json, to_json
@@ -21,7 +22,7 @@ from sandbox_service.store.events import gap_before
 from sandbox_service.store.news import Watch
 from sandbox_service.store.redis.connection import Argument, RedisConnection
 from sandbox_service.store.redis.execution_scripts import READ, WRITE
-from sandbox_service.store.redis.records import corrupt, decode, decode_execution
+from sandbox_service.store.redis.records import decode, decode_execution, mismatch
 from sandbox_service.store.redis.replicas import RedisReplicas
 from sandbox_service.store.redis.schema import news_channel
 from sandbox_service.store.redis.work import lost
@@ -46,7 +47,20 @@ class RedisJournals:
         """A final record that is written again by the same lease, after an answer was lost, is True again."""
         if lease.name != record.session_id:
             raise lost(self._replicas, lease)
-        word = await self._connection.run(
+        try:
+            word = await self._write(lease, record, events)
+        finally:  # also when the answer was lost
+            self._tell(record.id, is_final=record.status.is_final)
+        if word == b"lost":
+            raise lost(self._replicas, lease)
+        if word == b"gone":
+            raise NotFound(f"No execution {record.id}.", param="execution_id")
+        return bool(word == b"made final")
+
+    async def _write(
+        self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
+    ) -> Any:
+        return await self._connection.run(
             WRITE,
             self._prefix,
             self._replicas.holder(lease),
@@ -57,12 +71,6 @@ class RedisJournals:
             KEPT_EVENTS,
             *(argument for event in events for argument in _arguments(event)),
         )
-        if word == b"lost":
-            raise lost(self._replicas, lease)
-        if word == b"gone":
-            raise NotFound(f"No execution {record.id}.", param="execution_id")
-        self._tell(record.id, is_final=record.status.is_final)
-        return bool(word == b"made final")
 
     async def read(self, session_id: str, execution_id: str, after: int, limit: int) -> EventPage:
         answer = await self._connection.run(
@@ -102,8 +110,9 @@ class RedisJournals:
             for execution_id in list(self._watches):
                 self._tell(execution_id, is_final=True)  # nobody knows what was missed
             async for message in messages:
-                execution_id, _, word = message.decode().partition(" ")
-                self._tell(execution_id, is_final=word == "final")
+                writer, execution_id, status = message.decode().split(" ")
+                if writer != self._replicas.id:  # those know already
+                    self._tell(execution_id, is_final=ExecutionStatus(status).is_final)
 
     def _tell(self, execution_id: str, *, is_final: bool) -> None:
         for watch in self._watches.get(execution_id, ()):
@@ -121,11 +130,11 @@ def _event(execution_id: str, entry: Any, record: ExecutionRecord | None) -> Exe
     _, owner, _, kind, _, payload = entry[1]
     name = f"events:{execution_id} {number}"
     if owner.decode() != execution_id:
-        raise corrupt(name, "it names another key")
+        raise mismatch(name, "it names another key")
     event_type: EventType = kind.decode()
     if event_type == "execution.completed":
         if record is None:
-            raise corrupt(name, "it has no record")
+            raise mismatch(name, "it has no record")
         return ExecutionEvent(number, event_type, record)
     return ExecutionEvent(number, event_type, _payload(execution_id, event_type, payload, name))
 
@@ -141,5 +150,5 @@ def _payload(
     try:
         payload: dict[str, Any] = from_json(raw)
     except ValueError:
-        raise corrupt(name, "no JSON") from None
+        raise mismatch(name, "no JSON") from None
     return payload

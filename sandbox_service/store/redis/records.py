@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sandbox_service.domain.values import ExecutionRecord, SessionRecord
 from sandbox_service.store.encoding import model_from_json
-from sandbox_service.store.redis.failures import StoreCorrupt
+from sandbox_service.store.redis.failures import StoreCorrupt, corrupt
 
 logger = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ def decode(kind: type[Model], raw: bytes, name: str, is_its: Callable[[Model], b
     try:
         value = model_from_json(kind, raw)
     except ValueError as error:
-        raise corrupt(name, type(error).__name__) from None
+        raise mismatch(name, type(error).__name__) from None
     if not is_its(value):
-        raise corrupt(name, "it names another key")
+        raise mismatch(name, "it names another key")
     return value
 
 
@@ -40,7 +40,7 @@ def decode_execution(session_id: str, execution_id: str, raw: bytes) -> Executio
     )
 
 
-def corrupt(name: str, reason: str) -> StoreCorrupt:
+def mismatch(name: str, reason: str) -> StoreCorrupt:
     """Logged, without what is in it, and to be raised."""
     logger.error("store_corrupt key=%s reason=%s", name, reason)
-    return StoreCorrupt("The store gave something else than was asked for.", retry_after_s=1)
+    return corrupt()

@@ -27,6 +27,7 @@ class RedisReplicas:
         self._clock = clock
         self._beating_since: float | None = None
         self._beat_at = 0.0
+        self._has_left = False
         self._last_seen: frozenset[str] = frozenset()
 
     @property
@@ -53,6 +54,8 @@ class RedisReplicas:
     async def alive(self) -> frozenset[str]:
         """While this replica may not take from the dead, everybody it knows of counts as alive."""
         known, alive = await self._connection.run(ALIVE, self._prefix)
+        if self._has_left:
+            return _ids(alive)
         if self.may_take:
             self._last_seen = _ids(alive) | {self._id}
             return self._last_seen
@@ -72,6 +75,7 @@ class RedisReplicas:
 
     async def leave(self) -> None:
         self._beating_since = None
+        self._has_left = True
         await self._connection.run(LEAVE, self._prefix, self._id)
 
     def holder(self, lease: Lease) -> str:

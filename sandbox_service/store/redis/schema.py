@@ -24,7 +24,7 @@
 | pool:{template}          | list    | refs (JSON) of ready sandboxes                | take                            |
 | claims:{template}        | zset    | the latest claims by time (us)                | CLAIMS_KEPT; CLAIMS_MS          |
 | once:{n}:{tenant}:{key}  | hash    | entry (JSON), done; n is the tenant's length  | forget; once_retention_s        |
-| news                     | channel | `{execution}` or `{execution} final`          |                                 |
+| news                     | channel | `{replica} {execution} {status}`              |                                 |
 
 Those of quotas are in `quota_scripts`. Every change is one script, so it happens whole or not at all. A server
 that is out of memory refuses a script at its first command that adds; so new work is refused before
