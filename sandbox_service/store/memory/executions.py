@@ -59,6 +59,7 @@ class MemoryExecutionStore:
         is_running = kept.record.status is ExecutionStatus.RUNNING
         if is_running or execution_id is not None:
             kept.marks.add(mark)
+            self._tables.note_marks(kept)
         return kept.record.id if is_running else None
 
     async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]:

@@ -1,8 +1,10 @@
 """The memory store's log: each change is a line, so that a process that starts again finds what was there."""
 
+import errno
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 SMALLEST_REWRITE_BYTES = 64 * 1024 * 1024
 GROWTH = 4
+HEAL_EVERY_S = 1.0
 Entry = tuple[str, str, Any]
 """Table, key, value; the value None means that the key is gone."""
 
@@ -41,6 +44,7 @@ class Log:
         self._size = 0
         self._rewrite_at = SMALLEST_REWRITE_BYTES
         self._is_failing = False
+        self._heal_at = 0.0
 
     def open(self) -> Iterator[Entry]:
         """Take the log for this process; yields what it holds, oldest first."""
@@ -51,14 +55,22 @@ class Log:
 
     def put(self, table: str, key: str, value: bytes) -> None:
         """Note that `key` has this value now, as JSON."""
+        if self._is_failing:
+            self._heal()
+            return
         line = _line((table, key, value))
         try:
-            os.write(self._file, line)
+            _write_whole(self._file, line)
         except OSError as error:
             self._note_failure(error)
             return
         self._size += len(line)
-        if self._is_failing or self._size > self._rewrite_at:
+        if self._size > self._rewrite_at:
+            self.rewrite()
+
+    def _heal(self) -> None:
+        """After a failure only the whole, written anew, is true again."""
+        if time.monotonic() >= self._heal_at:
             self.rewrite()
 
     def rewrite(self) -> None:
@@ -71,6 +83,7 @@ class Log:
             replacement = _locked(fresh)
             fresh.replace(self._path)
         except OSError as error:
+            fresh.unlink(missing_ok=True)
             self._note_failure(error)
             return
         os.close(self._file)
@@ -85,6 +98,7 @@ class Log:
         if not self._is_failing:
             logger.error("store_log_failed path=%s error=%s", self._path, error)
         self._is_failing = True
+        self._heal_at = time.monotonic() + HEAL_EVERY_S
 
 
 def _private(path: str, flags: int) -> int:
@@ -95,6 +109,8 @@ def _locked(path: Path) -> int:
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file), path.stat()):
+            raise BlockingIOError  # replaced at this moment, by the process that uses it
     except BlockingIOError:
         os.close(file)
         raise StoreInUse(
@@ -102,6 +118,12 @@ def _locked(path: Path) -> int:
             "several share one store with SANDBOX_REDIS_URL."
         ) from None
     return file
+
+
+def _write_whole(file: int, line: bytes) -> None:
+    """A disk that becomes full takes a part and reports nothing."""
+    if os.write(file, line) < len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _line(entry: Noted) -> bytes:
@@ -115,7 +137,7 @@ def _read(path: Path) -> Iterator[Entry]:
         for line in file:
             try:
                 table, key, value = from_json(line)
-            except ValueError:
+            except (ValueError, TypeError):
                 logger.warning("store_log_line_unreadable path=%s", path)
                 continue
             yield table, key, value

@@ -94,6 +94,10 @@ class Tables:
     def note_execution(self, kept: KeptExecution) -> None:
         self._note("execution", str(kept.last_id), kept.record)
 
+    def note_marks(self, kept: KeptExecution) -> None:
+        if self._log is not None:
+            self._log.put(*_marks_entry(kept))
+
     def note_pool(self, template: str) -> None:
         if self._log is not None:
             self._log.put("pool", template, _refs_json(self.pools[template]))
@@ -117,6 +121,8 @@ class Tables:
         for executions in self.executions.values():
             for kept in executions.values():
                 yield "execution", str(kept.last_id), to_json(kept.record)
+                if kept.marks and not kept.record.status.is_final:
+                    yield _marks_entry(kept)
         for template, refs in self.pools.items():
             yield "pool", template, _refs_json(refs)
         for (tenant, key), once in self.once.items():
@@ -138,6 +144,8 @@ class Tables:
                 self.sessions[key] = SessionRecord.model_validate(value)
             case "execution", key, value:
                 self._take_execution(int(key), ExecutionRecord.model_validate(value))
+            case "marks", key, value:
+                self._take_marks(key, value)
             case "pool", key, value:
                 self.pools[key] = deque(_REFS.validate_python(value))
             case "once", key, value:
@@ -145,7 +153,8 @@ class Tables:
 
     def _take_execution(self, last_id: int, record: ExecutionRecord) -> None:
         """Of a finished one its last event is its result; a running one tells its events anew."""
-        kept = KeptExecution(record)
+        before = self.find_execution(record.session_id, record.id)
+        kept = KeptExecution(record, marks=set() if before is None else before.marks)
         queue = self.queues.setdefault(record.session_id, deque())
         if record.status.is_final:
             kept.dropped = last_id - 1
@@ -156,6 +165,12 @@ class Tables:
             queue.append(record.id)
         self.history(record.session_id)[record.id] = kept
 
+    def _take_marks(self, whole: str, marks: list[str]) -> None:
+        session_id, _, execution_id = whole.partition("\n")
+        kept = self.find_execution(session_id, execution_id)
+        if kept is not None:
+            kept.marks = {Mark(mark) for mark in marks}
+
     def _take_once(self, whole: str, value: dict[str, object] | None) -> None:
         tenant, _, key = whole.partition("\n")
         if value is None:
@@ -163,6 +178,11 @@ class Tables:
             return
         began_at_s = float(str(value.pop("began_at_s")))
         self.once[tenant, key] = KeptOnce(OnceEntry(**value), began_at_s)  # type: ignore[arg-type]
+
+
+def _marks_entry(kept: KeptExecution) -> Noted:
+    record = kept.record
+    return "marks", f"{record.session_id}\n{record.id}", orjson.dumps(sorted(kept.marks))
 
 
 def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Noted:
