@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup venv engine runsc image serve demo test check lint format types imports lock bench clean
+.PHONY: help setup venv engine runsc redis image serve demo test check lint format types imports lock bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,6 +29,9 @@ engine: venv  ## a Docker engine that answers; installed and started when root
 
 runsc: engine  ## gVisor's runtime, for templates that ask for it; needs root
 	@$(BIN)/python deploy/setup/ensure_runsc.py
+
+redis: venv  ## a redis-server for the tests to start; installed when root
+	@$(BIN)/python deploy/setup/ensure_redis.py
 
 image: engine  ## the sandbox image, if anything in it changed
 	@$(BIN)/python -m images.build
