@@ -90,6 +90,12 @@ class History:
         self._tokens: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
+    def start_over(self) -> None:
+        """The store was emptied: nothing told before binds anybody. Tokens and leaks are kept."""
+        self.calls.clear()
+        self.readings.clear()
+        self.starts.clear()
+
     def tenant_token(self, tenant: str, token: str) -> None:
         """What only this tenant's answers may carry."""
         self._tokens[tenant] = token

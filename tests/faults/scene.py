@@ -86,6 +86,18 @@ class Scene:
             await asyncio.sleep(POLL_S)
         return []
 
+    async def until_empty(self, grace_s: float = GRACE_S) -> float:
+        """Seconds until there is no live session, no sandbox and no control directory."""
+        began = time.monotonic()
+        while left := [
+            *await self.live_sessions(),
+            *await self.reality.sandboxes(),
+            *self.reality.control_directories(),
+        ]:
+            assert time.monotonic() - began < grace_s, f"left after {grace_s:g} s: {left}"
+            await asyncio.sleep(POLL_S)
+        return time.monotonic() - began
+
     async def check(self, grace_s: float = GRACE_S, pooled: int = 0) -> None:
         """Hold everything against all invariants, when nothing is on its way."""
         orphans = await self.settle(grace_s, pooled)
