@@ -42,8 +42,9 @@ class Exchanges:
         self._public_url = public_url
         self._slips = Slips(directory)
         self._server = create_server(definitions(), self._open_place, keeps_session=False)
-        # It tells at length what it starts and stops, which here is once for each request.
-        logging.getLogger("mcp").setLevel(logging.WARNING)
+        # They tell at length what they start, stop and send, which here is for each request.
+        for talkative in ("mcp", "httpx"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
 
     def take(self, request: Request, body: bytes) -> Response:
         """The answer to a request whose key was accepted."""

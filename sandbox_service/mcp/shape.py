@@ -16,6 +16,8 @@ TEXT_CHARS = 12_000
 VALUE_CHARS = 4_000
 TRACEBACK_CHARS = 4_000
 MOST_LINKS = 20
+MOST_URLS = 5
+"""In the text, for clients that show a model nothing else."""
 NOTHING = "(The code printed and returned nothing.)"
 
 
@@ -24,7 +26,8 @@ def tool_result(result: ExecutionResult, news: str = "") -> CallToolResult:
     pictures = Pictures()
     body = short(paragraphs([text_of(item, pictures) for item in result.outputs]), TEXT_CHARS)
     output = paragraphs([news, body or NOTHING, *_remarks(result), _file_list(result.artifacts)])
-    text = f"{output}\n{session_line(result.session_id)}"
+    urls = [f"{item.path}: {item.url}" for item in result.artifacts[:MOST_URLS]]
+    text = paragraphs([output, *urls, session_line(result.session_id)])
     content: list[ContentBlock] = [TextContent(text=text), *pictures.kept]
     content.extend(_link(artifact) for artifact in result.artifacts[:MOST_LINKS])
     return CallToolResult(

@@ -35,8 +35,8 @@ async def serve_stdio(options: StdioOptions) -> None:
     Nothing but the protocol is written to stdout; the log is on stderr.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "mcp"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for talkative in ("mcp", "httpx"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     async with SandboxClient(options.url) as client:
         kept = KeptSession(client)
         _close_on_signals(kept)
@@ -60,6 +60,8 @@ async def _serve(place: Place) -> None:
 
 async def _tell_readiness(client: SandboxClient) -> None:
     """A word in the log for the person who sets this up: the client shows it, or keeps it."""
+    if not os.environ.get("SANDBOX_API_KEY"):
+        logger.warning("api_key_missing set SANDBOX_API_KEY to a key of the service")
     try:
         is_ready = await client.is_ready()
     except ClientError as error:

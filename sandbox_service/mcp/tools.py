@@ -62,55 +62,54 @@ _WRITES = ToolAnnotations(
     read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False
 )
 
-_UPLOAD = "Put a file into /mnt/data, where the code can read it: text as it is, all else as base64"
+_LIST = Definition(
+    "list_files",
+    "List files",
+    "Names and sizes of the files in /mnt/data.",
+    ListFiles,
+    FilesAnswer,
+    _READS,
+    makes_session=False,
+)
+_READ = Definition(
+    "read_file",
+    "Read a file",
+    "A file of /mnt/data: text as text, long text cut in the middle; a picture as a picture; anything "
+    f"else as a file. Large data is better looked at with {EXECUTE_PYTHON}.",
+    ReadFile,
+    ReadAnswer,
+    _READS,
+    makes_session=False,
+)
+_RESET = Definition(
+    "reset",
+    "Restart Python",
+    "Start a fresh kernel in the session: variables and imports are gone, files stay.",
+    Reset,
+    ResetAnswer,
+    _RUNS,
+    makes_session=False,
+)
 
 
 def definitions(*, has_folder: bool = False) -> Sequence[Definition]:
     """Every tool; with a folder of this computer that files may come from, or without."""
-    folder = ", or a file of this computer by its local_path" if has_folder else ""
-    upload = UploadLocalFile if has_folder else UploadFile
-    return (
-        Definition(
-            EXECUTE_PYTHON,
-            "Run Python",
-            description(LINKING),
-            ExecutePython,
-            ExecutionAnswer,
-            _RUNS,
-        ),
-        Definition(
-            "upload_file", "Upload a file", f"{_UPLOAD}{folder}.", upload, UploadAnswer, _WRITES
-        ),
-        Definition(
-            "list_files",
-            "List files",
-            "Names and sizes of the files in /mnt/data.",
-            ListFiles,
-            FilesAnswer,
-            _READS,
-            makes_session=False,
-        ),
-        Definition(
-            "read_file",
-            "Read a file",
-            "A file of /mnt/data: text as text, long text cut in the middle; a picture as a "
-            "picture; anything else as a file. Large data is better looked at with "
-            f"{EXECUTE_PYTHON}.",
-            ReadFile,
-            ReadAnswer,
-            _READS,
-            makes_session=False,
-        ),
-        Definition(
-            "reset",
-            "Restart Python",
-            "Start a fresh kernel in the session: variables and imports are gone, files stay.",
-            Reset,
-            ResetAnswer,
-            _RUNS,
-            makes_session=False,
-        ),
+    return (_execute(), _upload(has_folder=has_folder), _LIST, _READ, _RESET)
+
+
+def _execute() -> Definition:
+    text = description(LINKING)
+    return Definition(EXECUTE_PYTHON, "Run Python", text, ExecutePython, ExecutionAnswer, _RUNS)
+
+
+def _upload(*, has_folder: bool) -> Definition:
+    text = (
+        "Put a file into /mnt/data, where the code can read it: text as it is, all else as base64"
     )
+    more = ", or a file of this computer by its local_path" if has_folder else ""
+    arguments = UploadLocalFile if has_folder else UploadFile
+    title = "Upload a file"
+    return Definition("upload_file", title, f"{text}{more}.", arguments, UploadAnswer, _WRITES)
 
 
 def tool_of(definition: Definition, *, keeps_session: bool) -> Tool:
