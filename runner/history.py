@@ -5,7 +5,8 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,16 +152,12 @@ def read_record(path: Path) -> Record:
         raise HistoryError(f"{path} is no stored conversation: {error!r}") from error
 
 
-def stored(directory: Path) -> list[Record]:
+def stored(directory: Path) -> Iterator[Record]:
     """The conversations below `directory`, the one used last first; broken ones are left out."""
     paths = [path for path in directory.glob(f"*{SUFFIX}") if _ID.fullmatch(path.stem)]
-    records = []
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-        try:
-            records.append(read_record(path))
-        except HistoryError:
-            continue
-    return records
+        with suppress(HistoryError):
+            yield read_record(path)
 
 
 def path_of(directory: Path, name: str) -> Path:

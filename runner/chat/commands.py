@@ -81,7 +81,7 @@ async def _upload(desk: Desk, arguments: Sequence[str]) -> None:
     for path in map(_local, arguments):
         if not path.is_file():
             raise CommandFailed(f"there is no file {path}")
-        await desk.talk.upload(path)
+        await desk.talk.upload(await asyncio.to_thread(path.resolve))
         desk.screen.note(f"/mnt/data/{path.name} is for the next question")
 
 

@@ -14,7 +14,7 @@ from runner.chat.pictures import protocol_of
 from runner.chat.repl import Chat
 from runner.chat.rich_screen import RichScreen
 from runner.chat.screen import PlainScreen, Screen
-from runner.chat.talking import Conversation, Setting
+from runner.chat.talking import Conversation, Setting, conversation
 from runner.history import History, HistoryError, default_directory, path_of, stored
 from runner.model import OpenAIModel
 from runner.options import OptionError, add_options, endpoint_of, limits_of
@@ -32,6 +32,7 @@ def chat(arguments: list[str]) -> int:
     options.history = options.history or default_directory()
     if missing := [path for path in options.file if not path.is_file()]:
         return _fail(f"no such file: {', '.join(map(str, missing))}")
+    options.file = [path.resolve() for path in options.file]
     if options.list:
         return _list(options.history)
     try:
@@ -59,7 +60,8 @@ async def _chat(options: argparse.Namespace) -> int:
         ):
             await client.is_ready()
             setting = Setting(model, client, limits, options.history)
-            return await _talk(Conversation(setting, history, options.file), screen, options.out)
+            talk = await conversation(setting, history, options.file)
+            return await _talk(talk, screen, options.out)
 
 
 async def _talk(talk: Conversation, screen: Screen, out: Path) -> int:
@@ -82,10 +84,10 @@ def _history(options: argparse.Namespace) -> History:
         return History.create(options.history)
     if options.resume != LATEST:
         return History.open(path_of(options.history, options.resume))
-    found = stored(options.history)
-    if not found:
+    latest = next(stored(options.history), None)
+    if latest is None:
         raise HistoryError(f"there is no conversation in {options.history}")
-    return History.open(path_of(options.history, found[0].id))
+    return History.open(path_of(options.history, latest.id))
 
 
 def _screen() -> Screen:

@@ -1,8 +1,11 @@
 """Pictures in a terminal: the escape sequences of kitty, iTerm2 and sixel terminals."""
 
 import base64
+import fcntl
 import io
 import math
+import struct
+import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,9 +20,6 @@ PictureProtocol = Literal["kitty", "iterm2", "sixel"]
 PROTOCOLS: tuple[PictureProtocol, ...] = ("kitty", "iterm2", "sixel")
 KITTY_CHUNK = 4096
 MOST_PIXELS = 40_000_000
-USUAL_CELL = (9, 18)
-"""Width and height of a character in pixels, where the terminal does not say."""
-
 _BY_PROGRAM: Mapping[str, PictureProtocol] = {
     "iTerm.app": "iterm2",
     "WezTerm": "iterm2",
@@ -45,6 +45,11 @@ class Room:
     height: int
 
 
+UNKNOWN = Room(0, 0)
+USUAL_CELL = Room(9, 18)
+"""A character, where the terminal does not say."""
+
+
 def protocol_of(environment: Mapping[str, str]) -> PictureProtocol | None:
     """How the terminal takes pictures; None when it is not known to. RUNNER_PICTURES decides."""
     chosen = environment.get("RUNNER_PICTURES")
@@ -58,11 +63,21 @@ def protocol_of(environment: Mapping[str, str]) -> PictureProtocol | None:
     return by_program or _BY_TERM.get(environment.get("TERM", ""))
 
 
-def room_of(columns: int, rows: int, pixels: tuple[int, int] = (0, 0)) -> Room:
-    """The room of a window of this size: its width, and three quarters of its height."""
-    cell_width = pixels[0] // columns if pixels[0] else USUAL_CELL[0]
-    cell_height = pixels[1] // rows if pixels[1] else USUAL_CELL[1]
+def room_of(columns: int, rows: int, window: Room = UNKNOWN) -> Room:
+    """The room in a window of this size: its width, and three quarters of its height."""
+    cell_width = window.width // columns or USUAL_CELL.width
+    cell_height = window.height // rows or USUAL_CELL.height
     return Room(max(1, (columns - 2) * cell_width), max(1, rows * 3 // 4 * cell_height))
+
+
+def window_of(descriptor: int) -> Room:
+    """The whole window of a terminal; zeros where it does not say."""
+    try:
+        answer = fcntl.ioctl(descriptor, termios.TIOCGWINSZ, bytes(8))
+    except OSError:
+        return UNKNOWN
+    _, _, width, height = struct.unpack("HHHH", answer)
+    return Room(width, height)
 
 
 def drawn(image: Image, protocol: PictureProtocol, room: Room) -> str | None:

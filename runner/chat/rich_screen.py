@@ -13,7 +13,7 @@ from rich.text import Text
 
 from runner.chat.cells import CellView
 from runner.chat.markdown import MarkdownBlocks
-from runner.chat.pictures import PictureProtocol, drawn, room_of
+from runner.chat.pictures import PictureProtocol, drawn, room_of, window_of
 from runner.chat.screen import saved_text, summary
 from runner.events import (
     CallFinished,
@@ -124,7 +124,8 @@ class RichScreen:
         """Draw a picture, with the moving area out of its way."""
         if self._pictures is None or self._live is None:
             return
-        room = room_of(self._console.width, self._console.height)
+        window = window_of(self._console.file.fileno())
+        room = room_of(self._console.width, self._console.height, window)
         sequence = drawn(image, self._pictures, room)
         if sequence is not None:
             self._live.stop()

@@ -1,5 +1,6 @@
 """The conversation behind the chat: stored, with a session that outlives the program."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Setting:
 
 
 class Conversation:
-    """One stored conversation, as the person meets it."""
+    """One stored conversation, as the person meets it. `files` are those of a new one."""
 
     def __init__(self, setting: Setting, history: History, files: Sequence[Path] = ()) -> None:
         self.setting = setting
@@ -50,7 +51,6 @@ class Conversation:
         self.is_new = not history.messages
         self.tool = _tool(setting.client, history, files)
         self.assistant = Assistant(setting.model, self.tool, setting.limits, journal=history)
-        self._files = list(files)
         self._untold = list(files)
 
     def ask(self, question: str) -> AsyncGenerator[Event]:
@@ -61,16 +61,16 @@ class Conversation:
     async def upload(self, path: Path) -> None:
         """Give the conversation one more file. Raises ClientError, OSError."""
         await self.tool.add_file(path)
-        self._files.append(path)
         self._untold.append(path)
 
     async def fresh(self) -> "Conversation":
         """A new conversation with the same files; this one is stored and its session closed."""
+        files = [Path(path) for path in self.tool.state()["files"].values()]
         self.history.close()
         with suppress(ClientError):
             if self.tool.session is not None:
                 await self.tool.session.close()
-        return Conversation(self.setting, History.create(self.setting.directory), self._files)
+        return await conversation(self.setting, History.create(self.setting.directory), files)
 
     @property
     def last_answer(self) -> str:
@@ -91,6 +91,16 @@ class Conversation:
         return f"its session is alive until {found.expires_at.astimezone():%H:%M}"
 
 
+async def conversation(setting: Setting, history: History, files: Sequence[Path]) -> Conversation:
+    """A new conversation with these files, or a stored one to which they come now."""
+    there = [path for path in files if await asyncio.to_thread(path.is_file)]
+    talk = Conversation(setting, history, () if history.messages else there)
+    if not talk.is_new:
+        for path in there:
+            await talk.upload(path)
+    return talk
+
+
 def files_note(paths: Sequence[Path]) -> str:
     """What the model is told of files that the person sent."""
     if not paths:
@@ -103,4 +113,4 @@ def _tool(client: SandboxClient, history: History, files: Sequence[Path]) -> Ste
     """The tool as the history left it; its session is kept when the program ends."""
     if history.state is None:
         return SteerablePython(client, files, keep_session=True)
-    return SteerablePython.from_state(history.state, client, files=files)
+    return SteerablePython.from_state(history.state, client)

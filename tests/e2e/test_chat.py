@@ -74,7 +74,7 @@ class Place:
 
     def session_id(self) -> str:
         """The session of the latest conversation."""
-        state = stored(self.conversations)[0].state
+        state = next(stored(self.conversations)).state
         assert state is not None
         return str(state["session_id"])
 
@@ -139,7 +139,7 @@ def test_a_second_ctrl_c_leaves(place: Place) -> None:
         chat.until("Go on with: python -m runner chat --resume ")
         assert chat.wait() == 130
         assert "Traceback" not in chat.text
-    assert len(stored(place.conversations)) == 1
+    assert len(list(stored(place.conversations))) == 1
 
 
 def test_ctrl_c_at_the_prompt_leaves_when_pressed_twice(place: Place) -> None:
@@ -187,7 +187,7 @@ def test_the_commands_do_what_help_says(place: Place) -> None:
     notebook = nbformat.read(place.directory / "work.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert [cell.cell_type for cell in notebook.cells] == ["markdown", "code", "markdown"] * 2
-    assert len(stored(place.conversations)) == 2
+    assert len(list(stored(place.conversations))) == 2
 
 
 PLOT = "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()"
@@ -281,12 +281,25 @@ async def test_a_conversation_is_taken_up_after_its_session_expired(place: Place
     again = place.piped(look, "--resume")
     assert "its session is over" in again.stdout
     assert "  │ False kept a" in again.stdout
-    record = read_record(place.conversations / f"{stored(place.conversations)[0].id}.jsonl")
+    record = read_record(place.conversations / f"{next(stored(place.conversations)).id}.jsonl")
     told = [message["content"] for message in record.messages if message["role"] == "tool"][-1]
     assert told.startswith(
         "A new session was opened, since the one before is over: it was not used for too long. "
         "Variables and imports are gone; files restored: table.csv, made.txt."
     )
+
+
+def test_a_file_can_come_with_a_conversation_that_is_taken_up(place: Place) -> None:
+    """It is put into the session that is still alive; a new one by /reset gets it too."""
+    place.piped("n = 1\n")
+    (place.directory / "more.csv").write_text("b\n")
+    look = "a first one, which carries the note on files\nprint(n, open('more.csv').read())\n"
+    again = place.piped(
+        f"{look}/reset\n{look}print(open('more.csv').read())\n", "--resume", "--file", "more.csv"
+    )
+    assert "  │ 1 b" in again.stdout
+    assert "NameError: name 'n' is not defined" in again.stdout
+    assert "  │ b" in again.stdout
 
 
 def test_two_chats_cannot_hold_one_conversation(place: Place) -> None:

@@ -40,7 +40,7 @@ def test_terminals_are_known_by_their_environment(
 
 def test_the_room_is_the_width_and_three_quarters_of_the_height() -> None:
     """In the pixels that the terminal says a character has, else in usual ones."""
-    assert room_of(82, 40, (820, 800)) == Room(800, 600)
+    assert room_of(82, 40, Room(820, 800)) == Room(800, 600)
     assert room_of(82, 40) == Room(720, 540)
 
 

@@ -114,10 +114,10 @@ def test_conversations_are_listed_with_the_latest_first(tmp_path: Path) -> None:
     second = written(tmp_path, {"role": "user", "content": "And now?"})
     os.utime(first, (1, 1))
     (tmp_path / "broken.jsonl").write_text("{")
-    found = stored(tmp_path)
+    found = list(stored(tmp_path))
     assert [record.id for record in found] == [second.stem, first.stem]
     assert [record.first_question for record in found] == ["And now?", "How many?"]
-    assert stored(tmp_path / "none") == []
+    assert list(stored(tmp_path / "none")) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "A"])
