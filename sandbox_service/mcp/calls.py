@@ -161,7 +161,7 @@ class Calls:
 async def _run(session: Session, asked: ExecutePython, progress: Progress) -> ExecutionResult:
     """The finished execution. Raises CutShort for a failure after the code had begun.
 
-    Leaving early, as a cancelled call does, interrupts the code.
+    Leaving early interrupts the code: so does a call that is cancelled, and an assistant that dies.
     """
     begun = False
     stream = session.stream(asked.code, asked.timeout_s or None, cancel_on_disconnect=True)

@@ -17,10 +17,12 @@ from mcp_types import (
     TextContent,
 )
 
+from runner import tool as runner_tool
 from sandbox_service.client import ClientError, ExecutionResult, ServiceUnreachable, StreamBroken
 from sandbox_service.client.errors import api_error
 from sandbox_service.client.parsing import parse_artifact
 from sandbox_service.client.transport import Transport
+from sandbox_service.client.wording import CODE, EXECUTE_PYTHON, description
 from sandbox_service.mcp.failures import CutShort, told, told_cut_short
 from sandbox_service.mcp.pictures import MOST_BYTES, SIGNATURES
 from sandbox_service.mcp.reading import Found, read_result
@@ -296,3 +298,11 @@ def test_short_text_is_never_much_longer_than_it_may_be(most: int, length: int) 
 
 def test_windows_line_ends_and_bells_are_plain() -> None:
     assert plain("a\r\nb\a\x00c") == "a\nbc"
+
+
+def test_models_are_told_of_the_tool_in_the_same_words_by_mcp_and_by_the_runner() -> None:
+    """But for how a file is linked: only the runner makes links of `sandbox:` paths."""
+    linking = "In your answer, link it as [name](sandbox:/mnt/data/name)."
+    assert description(linking) == runner_tool.description()
+    assert runner_tool.PARAMETERS["properties"]["code"]["description"] == CODE
+    assert runner_tool.NAME == EXECUTE_PYTHON
