@@ -35,7 +35,7 @@ from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
 from sandbox_service.sessions.finishing import Finisher
-from sandbox_service.sessions.leader import Leader
+from sandbox_service.sessions.leader import Leader, beating
 from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
@@ -122,8 +122,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
     """The rooms of one service process, running while the context is open."""
     async with AsyncExitStack() as stack:
-        backend = await stack.enter_async_context(open_backend(settings))
         state = await stack.enter_async_context(open_state(settings))
+        # First of all: what a lost replica left can be taken over a lease's time after the first beat.
+        await stack.enter_async_context(beating(state.stores.replicas, settings.lease_ttl_s))
+        backend = await stack.enter_async_context(open_backend(settings))
         rooms = Rooms(settings, backend, state)
         stack.enter_context(rooms.tenancy.audit.running())
         await stack.enter_async_context(rooms.tenancy.quotas.running())
@@ -273,7 +275,6 @@ class Rooms:
             settings.sweep_interval_s,
             settings.reap_interval_s,
             settings.record_retention_s,
-            settings.lease_ttl_s,
         )
         return Sweeper(
             self._stores,

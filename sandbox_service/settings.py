@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     on_stop: Literal["keep", "remove"] = "keep"
     drain_s: float = Field(20, ge=0)
     drain_notice_s: float = Field(0, ge=0)
-    lease_ttl_s: float = Field(6, ge=1)
+    lease_ttl_s: float = Field(4, ge=1)
     instance: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")
     data_dir: Path = Path()
     runtime_dir: Path = Path()

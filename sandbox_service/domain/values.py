@@ -125,7 +125,7 @@ class SessionRecord(Value):
     `epoch` rises whenever kernel state was lost; `last_run_epoch` is the epoch at which the latest
     execution started, so that the next one can say whether anything was lost in between.
     `starting` is a sandbox that is being made for it. `incarnation` is the number of the sandbox's
-    kernel that was seen last. `opener` is the replica
+    kernel that was seen last. `opening` names the one attempt that made the record, `opener` is the replica
     that opens the session. `revision` rises with every write; the store refuses a write based on an
     old one. `pending` counts the executions that wait or run; only the store sets it, on reading.
     """
@@ -145,6 +145,7 @@ class SessionRecord(Value):
     epoch: int = 1
     last_run_epoch: int | None = None
     incarnation: int = 1
+    opening: str = ""
     opener: str = ""
     metadata: dict[str, str] = Field(default_factory=dict)
     sandbox: SandboxRef | None = None

@@ -1,6 +1,9 @@
-"""One replica does what must be done once: fill the pools, reap what is left over, settle counts."""
+"""Replicas say that they live, and one does what must be done once: fill the pools, reap, settle counts."""
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from sandbox_service.domain.errors import StoreUnavailable
 from sandbox_service.domain.stores import Lease, Replicas
@@ -8,6 +11,28 @@ from sandbox_service.domain.stores import Lease, Replicas
 logger = logging.getLogger(__name__)
 
 NAME = "housekeeping"
+BEATS_PER_LEASE = 4
+
+
+@asynccontextmanager
+async def beating(replicas: Replicas, lease_ttl_s: float) -> AsyncIterator[None]:
+    """Say that this replica lives, again and again, for the block."""
+
+    async def beat() -> None:
+        while True:
+            try:
+                await replicas.beat()
+            except StoreUnavailable as error:
+                logger.warning("beat_failed reason=%s", error.message)
+            await asyncio.sleep(lease_ttl_s / BEATS_PER_LEASE)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 class Leader:

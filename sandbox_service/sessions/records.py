@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sandbox_service.domain.clock import SystemClock
-from sandbox_service.domain.errors import Conflict, NotFound, NotYours, SessionGone
+from sandbox_service.domain.errors import Conflict, LeaseLost, NotFound, NotYours, SessionGone
 from sandbox_service.domain.ports import Clock
 from sandbox_service.domain.stores import SessionStore
 from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord, SessionStatus
@@ -98,6 +98,19 @@ class SessionRecords:
             return record.model_copy(update=ended) if is_ours else record
 
         return Ended(await self.change(session_id, finish), is_ours)
+
+
+def require_same_opening(current: SessionRecord, ours: SessionRecord) -> None:
+    """For who works on a record for long, and may have been stopped meanwhile. Raises LeaseLost.
+
+    Under the same id another replica may have opened the session, or moved it to another sandbox.
+    """
+    if (current.opening, current.status, current.sandbox) != (
+        ours.opening,
+        ours.status,
+        ours.sandbox,
+    ):
+        raise LeaseLost(f"Another replica works on session {ours.id} now.")
 
 
 def require_live(record: SessionRecord) -> None:

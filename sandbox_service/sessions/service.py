@@ -24,7 +24,12 @@ from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
-from sandbox_service.sessions.records import Change, SessionRecords, require_live
+from sandbox_service.sessions.records import (
+    Change,
+    SessionRecords,
+    require_live,
+    require_same_opening,
+)
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.terms import check_range, resolve_limits, touched
 from sandbox_service.sessions.workers import Workers
@@ -106,12 +111,18 @@ class SessionService:
         try:
             ready = await self._start(record)
         except BaseException:
-            self._oversight.release_session(record)
-            with suppress(ServiceError):  # the store is away: the sweep does it, once we are gone
-                await self._records.store.delete(record.id)
+            await self._undo(record)
             raise
         self._oversight.session_opened(ready)
         return ready
+
+    async def _undo(self, record: SessionRecord) -> None:
+        """Take back what this opening holds, unless another replica has taken it back, and opened anew."""
+        with suppress(ServiceError):  # the store is away: the sweep does it
+            stored = await self._records.store.get(record.id)
+            if stored is not None and stored.opening == record.opening:
+                await self._records.store.delete(record.id)
+                self._oversight.release_session(record)
 
     async def _join(self, session_id: str) -> SessionRecord:
         """The session that another call opens at this moment. Raises Unavailable when that fails."""
@@ -131,7 +142,7 @@ class SessionService:
         started = self._records.clock.monotonic()
         provisioned = await self._source.provide(record)
         try:
-            ready = await self._records.change(record.id, _as_ready(provisioned.ref, self._records))
+            ready = await self._records.change(record.id, self._as_ready(record, provisioned.ref))
         except BaseException:
             await provisioned.sandbox.close()
             await self._ender.stop_sandbox(provisioned.ref)
@@ -141,6 +152,17 @@ class SessionService:
         elapsed_s = self._records.clock.monotonic() - started
         self._metrics.session_open_seconds.labels(provisioned.source).observe(elapsed_s)
         return ready
+
+    def _as_ready(self, opening: SessionRecord, ref: SandboxRef) -> Change:
+        now = self._records.clock.now()
+
+        def change(record: SessionRecord) -> SessionRecord:
+            require_live(record)
+            require_same_opening(record, opening)
+            ready = {"status": SessionStatus.READY, "sandbox": ref, "starting": None}
+            return touched(record.model_copy(update=ready), now)
+
+        return change
 
     def _template(self, name: str | None) -> Template:
         template = self._templates.get(name or next(iter(self._templates)))
@@ -159,6 +181,7 @@ class SessionService:
         return SessionRecord(
             id=session_id or new_id("sess"),
             tenant=tenant,
+            opening=new_id("opening"),
             opener=self._stores.replicas.id,
             status=SessionStatus.STARTING,
             template=template.name,
@@ -272,14 +295,3 @@ class SessionService:
             for record in await self._stores.sessions.list(live)
         ]
         await asyncio.gather(*ends, return_exceptions=True)
-
-
-def _as_ready(ref: SandboxRef, records: SessionRecords) -> Change:
-    now = records.clock.now()
-
-    def change(record: SessionRecord) -> SessionRecord:
-        require_live(record)
-        ready = {"status": SessionStatus.READY, "sandbox": ref, "starting": None}
-        return touched(record.model_copy(update=ready), now)
-
-    return change

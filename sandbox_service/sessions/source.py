@@ -4,7 +4,7 @@ from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.values import SandboxRef, SandboxSpec, SessionRecord, Template
 from sandbox_service.sessions.pool import WarmPool
 from sandbox_service.sessions.provisioning import Provisioned, Provisioner
-from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.records import SessionRecords, require_same_opening
 
 
 class SandboxSource:
@@ -38,8 +38,15 @@ class SandboxSource:
             limits=record.limits,
             labels={"session": record.id, "tenant": record.tenant},
         )
+        made: SandboxRef | None = None
+
+        def note(current: SessionRecord) -> SessionRecord:
+            require_same_opening(current, record)
+            return current.model_copy(update={"starting": made})
 
         async def checkpoint(ref: SandboxRef) -> None:
-            await self._records.change(record.id, lambda r: r.model_copy(update={"starting": ref}))
+            nonlocal made
+            made = ref
+            await self._records.change(record.id, note)
 
         return await self._provisioner.start(spec, checkpoint)

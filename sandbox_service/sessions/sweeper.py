@@ -1,4 +1,4 @@
-"""The sweeps of each replica: say that it lives, go on with what lost ones left, cull what is idle or aged."""
+"""The sweeps of each replica: go on with what lost ones left, cull what is idle or aged."""
 
 import asyncio
 import logging
@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100
 MANY = 100_000
-BEATS_PER_LEASE = 4
 LINES_EVERY_S = 30.0
 RECOUNT_EVERY_S = 600.0
 JUMP_GRACE_S = 10.0
@@ -34,7 +33,6 @@ class SweepTimes:
     cull_every_s: float
     reap_every_s: float
     record_retention_s: float
-    lease_ttl_s: float
 
 
 class Sweeper:
@@ -70,8 +68,6 @@ class Sweeper:
     async def run(self) -> None:
         times = self._times
         async with asyncio.TaskGroup() as group:
-            beat_every_s = times.lease_ttl_s / BEATS_PER_LEASE
-            group.create_task(self._repeat(self._stores.replicas.beat, beat_every_s))
             group.create_task(self._repeat(self._workers.take_over, times.cull_every_s))
             group.create_task(self._repeat(self.cull, times.cull_every_s))
             group.create_task(self._repeat(self._reaper.reap, times.reap_every_s))

@@ -18,4 +18,4 @@ class StoreBounds:
 
     history_length: int = 1000
     once_retention_s: float = 86_400
-    lease_ttl_s: float = 6.0
+    lease_ttl_s: float = 4.0

@@ -112,8 +112,8 @@ class DockerBackend:
             lambda client: client.containers(all=True, filters={"label": label})
         )
         refs = await asyncio.to_thread(lambda: [self._found(one) for one in containers])
-        for ref in refs:
-            self._uids.keep(ref.sandbox_id, ref.uid)
+        self._uids.note_found({ref.sandbox_id: ref.uid for ref in refs if ref.uid is not None})
+        self._events.note_found(frozenset(ref.engine_id for ref in refs))
         with_container = {ref.sandbox_id for ref in refs}
         without = (name for name in directories if name not in with_container)
         return refs + [self._empty(name) for name in without]

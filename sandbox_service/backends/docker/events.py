@@ -33,6 +33,7 @@ class EngineEvents:
     def __init__(self) -> None:
         self._oom_kills: Counter[str] = Counter()
         self._exit_codes: dict[str, int] = {}
+        self._seen: frozenset[str] = frozenset()
 
     def note(self, event: Event) -> None:
         container = str(event.get("id", ""))
@@ -49,6 +50,12 @@ class EngineEvents:
     def exit_code(self, container: str) -> int | None:
         """The exit code of a container that was seen to exit."""
         return self._exit_codes.get(container)
+
+    def note_found(self, containers: frozenset[str]) -> None:
+        """Forget what the engine had when it was asked before and has no more."""
+        for container in self._seen - containers:
+            self.forget(container)
+        self._seen = containers
 
     def forget(self, container: str) -> None:
         self._oom_kills.pop(container, None)

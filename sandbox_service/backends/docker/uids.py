@@ -1,16 +1,18 @@
 """User ids for sandboxes: one per live sandbox, so that limits that count per user are its own."""
 
 import secrets
+from collections.abc import Mapping
 
 LOWEST = 1_000_000
 HIGHEST = 2_000_000_000
 
 
 class UserIds:
-    """The user ids in use. An id is free again when its sandbox is confirmed gone."""
+    """The user ids in use, as far as is known here. An id is free again when its sandbox is gone."""
 
     def __init__(self) -> None:
         self._in_use: dict[str, int] = {}
+        self._seen: frozenset[str] = frozenset()
 
     @property
     def in_use(self) -> frozenset[int]:
@@ -23,10 +25,12 @@ class UserIds:
         self._in_use[sandbox_id] = uid
         return uid
 
-    def keep(self, sandbox_id: str, uid: int | None) -> None:
-        """Note an id that is in use by a sandbox found on the engine."""
-        if uid is not None:
-            self._in_use[sandbox_id] = uid
+    def note_found(self, found: Mapping[str, int]) -> None:
+        """Note what the engine has now; what it had before and has no more was stopped, maybe elsewhere."""
+        for sandbox_id in self._seen - found.keys():
+            self.free(sandbox_id)
+        self._in_use.update(found)
+        self._seen = frozenset(found)
 
     def free(self, sandbox_id: str) -> None:
         self._in_use.pop(sandbox_id, None)

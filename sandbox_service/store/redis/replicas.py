@@ -43,6 +43,8 @@ class RedisReplicas:
         return int(is_steady and now - self._beat_at < self._ttl_s)
 
     async def beat(self) -> None:
+        if self._has_left:
+            return
         sent_at = self._clock.monotonic()
         has_lived = await self._connection.run(
             BEAT, self._prefix, self._id, round(self._ttl_s * 1000)
