@@ -40,7 +40,7 @@ class House:
     """A backend, how to open a second one over the same state, and where its state lies."""
 
     kind: str
-    backend: SandboxBackend
+    backend: DockerBackend | UnsafeLocalBackend
     reopen: Callable[[], Awaitable[SandboxBackend]]
     state_dir: Path
 

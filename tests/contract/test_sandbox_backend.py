@@ -104,10 +104,35 @@ async def test_find_gives_back_what_was_started(house: House) -> None:
         successor = await house.reopen()
         found = {other.sandbox_id: other for other in await successor.find()}[ref.sandbox_id]
         assert (found.address, found.uid, found.labels) == (ref.address, ref.uid, ref.labels)
+        assert found.is_running
         assert (await successor.report(found)).state is SandboxState.RUNNING
         sandbox = await successor.connect(found)
         assert stdout(await execute(sandbox, "print(6 * 7)")) == "42\n"
         await sandbox.close()
+
+
+async def test_labels_given_while_it_runs_are_found_with_those_of_its_start(house: House) -> None:
+    """The last ones count; a second backend over the same state finds them; a stop takes them away."""
+    async with started(house, house.spec(session="s1")) as ref:
+        for value in ("first", "é" * 5000):
+            await house.backend.label(ref, {"record": value})
+        successor = await house.reopen()
+        found = {other.sandbox_id: other for other in await successor.find()}[ref.sandbox_id]
+        assert found.labels == {"session": "s1", "record": "é" * 5000}
+        sandbox = await successor.connect(found)
+        seen = await execute(sandbox, "import os; print(os.listdir('/run/agent'))")
+        await sandbox.close()
+    assert "labels" not in stdout(seen)
+    assert [path.name for path in house.state_dir.glob(f"*{ref.sandbox_id}*")] == []
+
+
+async def test_what_does_not_run_any_more_is_found_and_said_not_to(house: House) -> None:
+    """So that a reaper can tell a sandbox from what is left of one."""
+    async with started(house, house.spec()) as ref:
+        kill_agent(house, ref)
+        async with asyncio.timeout(5):
+            while (await found_again(house, ref)).is_running:
+                await asyncio.sleep(0.02)
 
 
 async def test_connecting_to_what_is_not_there_is_a_lost_sandbox(house: House) -> None:
@@ -224,6 +249,10 @@ async def test_out_of_memory_under_gvisor_ends_the_sandbox(house: House) -> None
         await sandbox.close()
         report = await exited(house, ref)
     assert (report.state, report.exit_code, report.oom_kills) == (SandboxState.EXITED, 137, 1)
+
+
+async def found_again(house: House, ref: SandboxRef) -> SandboxRef:
+    return {other.sandbox_id: other for other in await house.backend.find()}[ref.sandbox_id]
 
 
 async def exited(house: House, ref: SandboxRef) -> SandboxReport:

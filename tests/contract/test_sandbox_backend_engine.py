@@ -93,12 +93,31 @@ def test_events_are_counted_per_container() -> None:
     assert (events.oom_kills("c1"), events.exit_code("c1")) == (0, None)
 
 
+def test_counts_of_what_others_removed_are_forgotten() -> None:
+    """What the engine had when it was asked before and has no more; of the rest all is kept."""
+    events = EngineEvents()
+    for container in ("c1", "c2", "new"):
+        events.note(event("oom", container))
+    events.note_found(frozenset({"c1", "c2"}))
+    events.note_found(frozenset({"c2"}))
+    assert [events.oom_kills(name) for name in ("c1", "c2", "new")] == [0, 1, 1]
+
+
 def test_user_ids_are_high_and_unique_until_freed() -> None:
     """Two live sandboxes never share one."""
     uids = UserIds()
     taken = {uids.take(f"sb_{number}") for number in range(500)}
     assert len(taken) == 500
     assert all(LOWEST <= uid < HIGHEST for uid in taken)
+
+
+def test_user_ids_are_free_when_another_process_stopped_their_sandbox() -> None:
+    """One that was just made, and is in no answer of the engine's yet, keeps its own."""
+    uids = UserIds()
+    fresh = uids.take("sb_fresh")
+    uids.note_found({"sb_1": 1, "sb_2": 2})
+    uids.note_found({"sb_2": 2})
+    assert uids.in_use == {2, fresh}
 
 
 class RefusesRemoval(Engine):

@@ -84,14 +84,27 @@ async def test_output_past_its_budget_is_a_gap(live: Sandbox) -> None:
 async def test_an_interrupt_ends_a_loop_and_keeps_the_state(live: Sandbox) -> None:
     """SIGINT is a KeyboardInterrupt in the cell."""
     await execute(live, "kept = 7")
-    running = asyncio.create_task(execute(live, "print('on', flush=True)\nwhile True: pass"))
+    execution_id, code = new_id("exec"), "print('on', flush=True)\nwhile True: pass"
+    running = asyncio.create_task(execute(live, code, execution_id))
     async with asyncio.timeout(20):
         while not running.done():
             await asyncio.sleep(0.2)
-            await live.kernel.interrupt()
+            await live.kernel.interrupt(execution_id)
     assert "KeyboardInterrupt" in str(running.result())
     assert (await live.kernel.health(10)).state == "idle"
     assert stdout(await execute(live, "print(kept)")) == "7\n"
+
+
+async def test_what_is_meant_for_one_that_has_ended_does_not_hit_the_next(live: Sandbox) -> None:
+    """An interrupt or a kill that comes late, from a replica that was asleep."""
+    ended = new_id("exec")
+    await execute(live, "kept = 7", ended)
+    incarnation = (await live.kernel.health(10)).incarnation
+    running = asyncio.create_task(execute(live, "import time; time.sleep(0.5); print(kept)"))
+    await asyncio.sleep(0.2)
+    await live.kernel.interrupt(ended)
+    assert await live.kernel.restart(incarnation, ended) == incarnation
+    assert stdout(await running) == "7\n"
 
 
 async def test_a_restart_gives_a_fresh_kernel_once(live: Sandbox) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from uuid import uuid4
 
 import pytest
 
@@ -33,18 +34,50 @@ async def test_an_interrupt_ends_the_cell_and_keeps_the_state(
     """The cell ends with an error; the next one runs on the same kernel."""
     await agent.run("kept = 'still here'")
     lines: list[Line] = []
-    async for line in agent.lines(code):
+    name = uuid4().hex
+    async for line in agent.lines(code, execution_id=name):
         lines.append(line)
         if line.get("header", {}).get("msg_type") == "stream":
-            await agent.value("POST", "interrupt")
+            await agent.value("POST", "interrupt", {"execution_id": name})
     assert Result(lines).error in ("KeyboardInterrupt", "CancelledError")
     assert (await agent.run("print(kept)")).text == "still here\n"
 
 
 async def test_an_interrupt_of_an_idle_kernel_does_nothing(agent: AgentProcess) -> None:
     """Nothing runs, so nothing ends."""
-    await agent.value("POST", "interrupt")
+    for body in ({}, {"execution_id": "none"}):
+        await agent.value("POST", "interrupt", body)
     assert (await agent.run("print(1)")).text == "1\n"
+
+
+@pytest.mark.parametrize("call", ["interrupt", "restart"])
+async def test_what_is_meant_for_another_execution_does_nothing(
+    agent: AgentProcess, call: str
+) -> None:
+    """A late request, for one that has ended, must not hit the one that runs now."""
+    incarnation = (await agent.kernel())["incarnation"]
+    await agent.run("kept = 1", execution_id=f"ended-{call}")
+    body = {"execution_id": f"ended-{call}", "incarnation": incarnation}
+    lines: list[Line] = []
+    code = "import time; print('up', flush=True); time.sleep(0.5); print(kept)"
+    async for line in agent.lines(code):
+        lines.append(line)
+        if line.get("header", {}).get("msg_type") == "stream":
+            answer = await agent.value("POST", call, body)
+            assert answer in ({}, {"incarnation": incarnation})
+    assert Result(lines).text == "up\n1\n"
+
+
+async def test_a_restart_for_the_execution_that_runs_ends_it(agent: AgentProcess) -> None:
+    incarnation = (await agent.kernel())["incarnation"]
+    name = uuid4().hex
+    lines: list[Line] = []
+    async for line in agent.lines("print('up', flush=True)\nwhile True: pass", execution_id=name):
+        lines.append(line)
+        if line.get("header", {}).get("msg_type") == "stream":
+            body = {"execution_id": name, "incarnation": incarnation}
+            assert await agent.value("POST", "restart", body) == {"incarnation": incarnation + 1}
+    assert Result(lines).end["reason"] == "kernel_died"
 
 
 async def test_a_restart_forks_the_next_kernel(agent: AgentProcess) -> None:
