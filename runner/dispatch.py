@@ -180,7 +180,7 @@ class PythonTool:
             session = self._session or await self._opened()
             begun = False
             try:
-                sent = session.stream(code, self.timeout_s, cancel_on_disconnect=True)
+                sent = session.stream(code, self.timeout_s, interrupt_on_leave=True)
                 async with aclosing(sent) as events:
                     async for event in events:
                         begun = True

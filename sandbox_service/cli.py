@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import uvloop
 
 from sandbox_service import __version__
-from sandbox_service.app import serve, with_a_key
 from sandbox_service.commands.audit import add_audit
 from sandbox_service.commands.doctor import add_doctor
 from sandbox_service.commands.keys import add_keys
@@ -19,7 +18,6 @@ from sandbox_service.commands.run import add_run
 from sandbox_service.domain.errors import ServiceError
 from sandbox_service.listening import listen, take_all_descriptors
 from sandbox_service.settings import SettingsError, load_settings
-from sandbox_service.supervisor import supervise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Here, so that the other commands do not wait for all that a service is made of.
+    from sandbox_service.app import serve, with_a_key
+    from sandbox_service.supervisor import supervise
+
     given = {name: getattr(options, name) for name in ("host", "port", "workers", "on_stop")}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     take_all_descriptors()

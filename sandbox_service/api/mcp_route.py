@@ -1,6 +1,9 @@
 """`/mcp`: the tools for MCP clients, behind the same keys as everything else."""
 
+import asyncio
+from importlib import import_module
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -14,8 +17,10 @@ from sandbox_service.api.auth import Gate
 from sandbox_service.api.bodies import read_body
 from sandbox_service.api.endpoint import Guarded
 from sandbox_service.domain.errors import PermissionDenied
-from sandbox_service.mcp.http import MOST_BODY_BYTES, Exchanges
 from sandbox_service.settings import Settings
+
+if TYPE_CHECKING:
+    from sandbox_service.mcp.http import Exchanges
 
 PATH = "/mcp"
 
@@ -41,13 +46,24 @@ def mount_mcp(app: FastAPI, gate: Gate, settings: Settings) -> None:
 
 class McpRoute:
     def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._app = app
         self._public_url = settings.public_url
-        directory = settings.data_dir / "mcp" / "calls"
-        self._exchanges = Exchanges(app, directory, settings.public_url)
+        self._directory = settings.data_dir / "mcp" / "calls"
+        self._opening = asyncio.Lock()  # the room is opened once
+        self._exchanges: Exchanges | None = None
 
     async def post_mcp(self, request: Request) -> Response:
         check_origin(request.headers, self._public_url)
-        return self._exchanges.take(request, await read_body(request, MOST_BODY_BYTES))
+        exchanges = self._exchanges or await self._opened()
+        return exchanges.take(request, await read_body(request, exchanges.most_body_bytes))
+
+    async def _opened(self) -> "Exchanges":
+        """The room, imported with the first call: half a second that no other start has to pay."""
+        async with self._opening:
+            if self._exchanges is None:
+                room = await asyncio.to_thread(import_module, "sandbox_service.mcp.http")
+                self._exchanges = room.Exchanges(self._app, self._directory, self._public_url)
+            return self._exchanges
 
 
 def check_origin(headers: Headers, public_url: str | None) -> None:

@@ -22,6 +22,8 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except StoreUnavailable as error:
+            if not error.retryable:  # what is there is wrong, and stays so
+                raise
             logger.warning("store_awaited reason=%s", error.message)
         await asyncio.sleep(pause_s)
         pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)

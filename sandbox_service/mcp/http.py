@@ -37,6 +37,8 @@ OUR_HOST = "http://service"
 class Exchanges:
     """Answers the requests that come to `/mcp`, by calling the service `app` that it is part of."""
 
+    most_body_bytes = MOST_BODY_BYTES
+
     def __init__(self, app: ASGIApp, directory: Path, public_url: str | None) -> None:
         self._app = app
         self._public_url = public_url
