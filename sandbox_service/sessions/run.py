@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 2000
 ABANDON_AFTER_S = 10.0
+LADDER_STEPS = 5
 OOM_WORD_TRIES = 10
 OOM_WORD_STEP_S = 0.05
 
@@ -79,7 +80,7 @@ class Run:
             await self._start()
             started = self._tools.clock.monotonic() - self._elapsed_s()
             end = await self._run_to_end()
-            duration_s = self._tools.clock.monotonic() - started
+            duration_s = self._bounded(self._tools.clock.monotonic() - started)
             status = await self._judge(end)
             if self._reducer.truncated:
                 self._notices.append(_cut_notice(self._begun.terms.output_bytes))
@@ -91,6 +92,11 @@ class Run:
             )
             final = self._final(status, duration_s, session, artifacts)
             return Finished(final, await self._writer.finish(final))
+
+    def _bounded(self, duration_s: float) -> float:
+        """When nobody looked for a while, the code has not run for longer than it may."""
+        longest_s = self._begun.terms.timeout_s + LADDER_STEPS * self._tools.interrupt_grace_s
+        return min(duration_s, longest_s + ABANDON_AFTER_S)
 
     async def _start(self) -> None:
         session = await patiently(self._begin)
