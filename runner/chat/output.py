@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runner.terminal import harmless
 from runner.text import trimmed_traceback
-from sandbox_service.client.outputs import Output, joined
+from sandbox_service.client.outputs import IMAGE_TYPES, Output, joined
 
 LONGEST_PENDING = 8192
 
@@ -55,6 +55,8 @@ def lines_of(output: Output) -> list[Line]:
         traceback = trimmed_traceback([str(part) for part in output.get("traceback") or ()])
         return [Line(line, is_error=True) for line in harmless(traceback).split("\n")]
     data = output.get("data") or {}
+    if any(media_type in data for media_type in IMAGE_TYPES):
+        return [Line("[picture]")]
     text = harmless(joined(data.get("text/plain", "")))
     return [Line(line) for line in text.split("\n")] if text else []
 

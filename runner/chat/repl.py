@@ -23,7 +23,8 @@ class Chat:
         self._screen = screen
         self._keyboard = keyboard
         self._out = out
-        self._links: dict[str, str] = {}
+        made = talk.tool.state()["made"]
+        self._links = {name: self._link(name) for name in made if (out / name).is_file()}
         self.has_failed = False
 
     @property
@@ -83,5 +84,9 @@ class Chat:
             self._screen.complain(f"not saved: {said_by(error)}")
             return
         for name in results.artifacts:
-            self._links[name] = (self._out / name).resolve().as_uri()
+            self._links[name] = self._link(name)
         self._screen.saved(saved)
+
+    def _link(self, name: str) -> str:
+        """What opens a saved file."""
+        return (self._out / name).resolve().as_uri()

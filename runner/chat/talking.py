@@ -8,9 +8,10 @@ from pathlib import Path
 
 from runner.dispatch import PythonTool
 from runner.events import Event
-from runner.history import History
+from runner.history import History, HistoryError
 from runner.limits import TurnLimits
 from runner.loop import Assistant
+from runner.messages import results_of_open_calls
 from runner.model import ChatModel
 from runner.text import size_text
 from sandbox_service.client import ClientError, NotFound, SandboxClient, Session, SessionGone
@@ -49,6 +50,7 @@ class Conversation:
         self.setting = setting
         self.history = history
         self.is_new = not history.messages
+        self.was_broken_off = bool(results_of_open_calls(history.messages, ""))
         self.tool = _tool(setting.client, history, files)
         self.assistant = Assistant(setting.model, self.tool, setting.limits, journal=history)
         self._untold = list(files)
@@ -95,6 +97,9 @@ async def conversation(setting: Setting, history: History, files: Sequence[Path]
     """A new conversation with these files, or a stored one to which they come now."""
     there = [path for path in files if await asyncio.to_thread(path.is_file)]
     talk = Conversation(setting, history, () if history.messages else there)
+    if talk.was_broken_off:
+        with suppress(ClientError):
+            await talk.tool.interrupt()  # what still runs would hold up the next code
     if not talk.is_new:
         for path in there:
             await talk.upload(path)
@@ -110,7 +115,13 @@ def files_note(paths: Sequence[Path]) -> str:
 
 
 def _tool(client: SandboxClient, history: History, files: Sequence[Path]) -> SteerablePython:
-    """The tool as the history left it; its session is kept when the program ends."""
+    """The tool as the history left it; its session is kept when the program ends.
+
+    Raises HistoryError for what another version wrote.
+    """
     if history.state is None:
         return SteerablePython(client, files, keep_session=True)
-    return SteerablePython.from_state(history.state, client)
+    try:
+        return SteerablePython.from_state(history.state, client)
+    except (ValueError, LookupError, TypeError) as error:
+        raise HistoryError(f"{history.path} cannot be taken up: {error}") from error

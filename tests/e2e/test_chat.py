@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import nbformat
 import pytest
 
@@ -21,8 +23,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def place(tmp_path: Path, service: ServiceProcess) -> "Place":
-    return Place(tmp_path, service)
+def place(tmp_path: Path, service: ServiceProcess) -> Iterator["Place"]:
+    place = Place(tmp_path, service)
+    yield place
+    place.close_sessions()
 
 
 class Place:
@@ -77,6 +81,14 @@ class Place:
         state = next(stored(self.conversations)).state
         assert state is not None
         return str(state["session_id"])
+
+    def close_sessions(self) -> None:
+        """Chats leave their sessions alive; the service is other tests' too."""
+        headers = {"Authorization": f"Bearer {self.service.key}"}
+        for record in stored(self.conversations):
+            session_id = (record.state or {}).get("session_id")
+            if session_id:
+                httpx.delete(f"{self.service.url}/v1/sessions/{session_id}", headers=headers)
 
     async def expire_session(self) -> None:
         """Let the latest conversation's session come to its end by not being used."""
@@ -253,8 +265,10 @@ def test_a_chat_killed_in_the_middle_of_a_cell_is_taken_up(place: Place) -> None
         chat.until("│ at 3")
         os.kill(_python_of(chat), signal.SIGKILL)
         chat.process.wait(10)
+    began = time.monotonic()
     again = place.piped("print(len(done) > 3)\n", "--resume")
     assert again.returncode == 0, again.stderr
+    assert time.monotonic() - began < 40, "the cell, which would take a minute, was interrupted"
     assert "its session is alive until" in again.stdout
     assert "  │ True" in again.stdout
     (record,) = stored(place.conversations)

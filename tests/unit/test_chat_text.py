@@ -82,7 +82,11 @@ def test_standard_error_ends_a_line_of_standard_output() -> None:
     ("output", "lines"),
     [
         ({"output_type": "execute_result", "data": {"text/plain": "a\nb"}}, ["a", "b"]),
-        ({"output_type": "display_data", "data": {"image/png": "AA"}}, []),
+        (
+            {"output_type": "display_data", "data": {"image/png": "AA", "text/plain": "<F>"}},
+            ["[picture]"],
+        ),
+        ({"output_type": "display_data", "data": {"application/x": "AA"}}, []),
         ({"output_type": "error", "traceback": ["\x1b[31mE: x\x1b[0m"]}, ["E: x"]),
     ],
 )
