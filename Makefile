@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup venv engine runsc redis image serve demo test check lint format types imports lock bench clean
+.PHONY: help setup venv engine runsc redis image serve demo test check lint format types imports lock bench faults clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,6 +68,9 @@ lock: venv  ## newest versions into every lock, and the list of what is in the i
 
 bench: setup  ## the benchmarks' table
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+faults: setup redis  ## every fault, and their table (ARGS="--soak-s 3600"; ARGS="-k redis")
+	@$(BIN)/python -m pytest tests/faults tests/faults/long_*.py --faults-table tests/faults/RESULTS.md $(ARGS)
 
 clean:  ## remove the virtual environment and caches; images stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

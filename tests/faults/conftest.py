@@ -45,13 +45,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 def _take(row: Row, report: pytest.TestReport) -> None:
     row.seconds += report.duration if report.when == "call" else 0.0
+    measured = [str(value) for _, value in report.user_properties]
     if report.skipped:
         row.result, row.seen = "not run", str(report.longrepr[2]).removeprefix("Skipped: ")
     elif report.failed:
-        row.result, row.seen = "failed", _first_line(report)
+        row.result, row.seen = "failed", "; ".join([_first_line(report), *measured])
     elif report.when == "call":
-        row.result = "passed"
-        row.seen = "; ".join(f"{value}" for _, value in report.user_properties)
+        row.result, row.seen = "passed", "; ".join(measured)
 
 
 def _first_line(report: pytest.TestReport) -> str:

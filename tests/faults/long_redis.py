@@ -87,13 +87,14 @@ async def test_redis_away(engine, redis: RedisServer, tmp_path, seen, kind: str)
         recovered_s = time.monotonic() - back_at
         whole = await scene.first.follow_to_end(goes_on, 120)
         cut = await scene.first.follow_to_end(bounded, 60)
+        ran_s = len(lines_of(cut))  # it prints one line in a second
         slow = [f"{call} in {call.took_s:.1f} s" for call in refused if call.took_s > AT_ONCE_S]
         slowest = sorted(call.took_s for call in refused)
         seen(
             f"half refused within {slowest[len(slowest) // 2] * 1000:.0f} ms, nine in ten within "
             f"{slowest[len(slowest) * 9 // 10]:.2f} s, all within {slowest[-1]:.1f} s; "
             f"a new session {recovered_s:.1f} s after the return; a deadline of 20 s held at "
-            f"{cut['duration_s']:.1f} s"
+            f"{ran_s} s"
         )
         assert {(call.status, call.error_code) for call in refused} == {(503, "store_unavailable")}
         assert all(call.retry_after for call in refused)
@@ -101,7 +102,7 @@ async def test_redis_away(engine, redis: RedisServer, tmp_path, seen, kind: str)
         assert slowest[-1] < LONGEST_ANSWER_S, slow
         assert recovered_s < RECOVERY_S
         assert (whole["status"], lines_of(whole)) == ("ok", expected_lines(80))
-        assert (cut["status"], cut["duration_s"] < 25) == ("timeout", True)
+        assert (cut["status"], 15 < ran_s < 25) == ("timeout", True)
         await scene.check()
 
 

@@ -5,15 +5,16 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import docker
-from docker.errors import APIError, DockerException, NotFound
+import httpx
 
 from sandbox_service.backends import local_process
 from tests.support.cluster import Cluster
+from tests.support.engine_api import EngineApi
 
 INSTANCE = "sandbox-service.instance"
 SANDBOX = "sandbox-service.sandbox"
@@ -55,47 +56,21 @@ class DockerReality:
     """By the labels of the containers at the engine."""
 
     def __init__(self, root: Path, instance: str, docker_url: str | None) -> None:
+        self.api = EngineApi(docker_url)
         self._root = root
-        self._instance = instance
-        self._url = docker_url
-
-    def client(self) -> docker.DockerClient:
-        """An engine client; the caller closes it."""
-        if self._url is None:
-            return docker.from_env(timeout=30)
-        return docker.DockerClient(base_url=self._url, timeout=30)
+        self._label = f"{INSTANCE}={instance}"
 
     async def sandboxes(self) -> Sequence[SeenSandbox]:
-        return await asyncio.to_thread(self._list)
-
-    def _list(self) -> list[SeenSandbox]:
-        client = self.client()
-        try:
-            filters = {"label": f"{INSTANCE}={self._instance}"}
-            found = client.api.containers(all=True, filters=filters)
-        finally:
-            client.close()
-        return [_seen(container) for container in found]
+        """Raises httpx.HTTPError when the engine does not answer."""
+        return [_seen(container) for container in await self.api.containers(self._label)]
 
     def control_directories(self) -> list[str]:
         return _names(self._root)
 
     async def remove_all(self) -> None:
-        await asyncio.to_thread(self._remove_all)
-
-    def _remove_all(self) -> None:
-        try:
-            client = self.client()
-        except DockerException:
-            return
-        try:
-            for seen in self._list():
-                try:
-                    client.api.remove_container(seen.engine_id, v=True, force=True)
-                except (NotFound, APIError):
-                    continue
-        finally:
-            client.close()
+        with suppress(httpx.HTTPError):
+            for seen in await self.sandboxes():
+                await self.api.remove(seen.engine_id)
 
 
 class LocalReality:

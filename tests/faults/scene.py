@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
-from docker.errors import DockerException
-from requests import RequestException
 
 from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.tenants.key_file import FILE_NAME, KeyFile
@@ -43,7 +41,7 @@ class Scene:
     async def watch(self) -> None:
         """Look at the engine again and again; a session with two containers is noted."""
         while True:
-            with suppress(DockerException, RequestException, OSError):
+            with suppress(httpx.HTTPError):
                 found = invariants.double_live(await self.reality.sandboxes())
                 self.history.double_live.update(found)
             await asyncio.sleep(WATCH_EVERY_S)

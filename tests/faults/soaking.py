@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from docker.errors import APIError, DockerException
+import httpx
 
 from tests.faults.callers import Caller
 from tests.faults.cells import counting, expected_lines, lines_of
@@ -200,25 +200,18 @@ class Soak:
         await self._on_a_container(["pause", "unpause"])
 
     async def _on_a_container(self, actions: list[str]) -> None:
-        with suppress(DockerException, OSError):
-            live = [one for one in await self.scene.reality.sandboxes() if one.is_live]
+        reality = self.scene.reality
+        assert isinstance(reality, DockerReality)
+        with suppress(httpx.HTTPError):
+            live = [one for one in await reality.sandboxes() if one.is_live]
             if not live:
                 return
             chosen = random.choice(live)
             if "kill" in actions:
                 self.struck.add(chosen.session)
             for action in actions:
-                await asyncio.to_thread(self._act, action, chosen.engine_id)
+                await reality.api.act(chosen.engine_id, action)
                 await asyncio.sleep(random.uniform(1, 5))
-
-    def _act(self, action: str, engine_id: str) -> None:
-        assert isinstance(self.scene.reality, DockerReality)
-        client = self.scene.reality.client()
-        try:
-            with suppress(APIError):
-                getattr(client.api, action)(engine_id)
-        finally:
-            client.close()
 
     async def hang_up_many(self) -> None:
         live = [(call.tenant, call.session_id) for call in self.scene.history.calls[-200:]]

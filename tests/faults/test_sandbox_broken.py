@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import docker
 import pytest
 
 from tests.faults.cells import counting, expected_lines, lines_of
@@ -24,15 +23,7 @@ async def containers_of(scene: Scene, session_id: str) -> list[str]:
 async def on_engine(scene: Scene, action: str, container: str) -> None:
     """Do something to a container behind the service's back."""
     assert isinstance(scene.reality, DockerReality)
-
-    def act() -> None:
-        client: docker.DockerClient = scene.reality.client()
-        try:
-            getattr(client.api, action)(container)
-        finally:
-            client.close()
-
-    await asyncio.to_thread(act)
+    await scene.reality.api.act(container, action)
 
 
 def second_line(event: Event) -> bool:
