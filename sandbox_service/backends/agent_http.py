@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
+from weakref import WeakSet
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
@@ -55,6 +56,7 @@ class AgentHttp:
 
     def __init__(self, connector: aiohttp.BaseConnector, origin: str, token: str | None) -> None:
         self._origin = origin
+        self._responses: WeakSet[aiohttp.ClientResponse] = WeakSet()
         self._session = aiohttp.ClientSession(
             connector=connector,
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -85,6 +87,8 @@ class AgentHttp:
 
         `path` is already percent-encoded. Raises what the agent's error codes stand for.
         """
+        if self._session.closed:
+            raise SandboxLost("The line to the sandbox was closed.")
         with line_errors():
             response = await self._session.request(
                 method,
@@ -94,6 +98,7 @@ class AgentHttp:
                 allow_redirects=False,
                 read_bufsize=buffer_bytes,
             )
+        self._responses.add(response)
         if response.status not in (200, 204):
             try:
                 raise await _failure(response)
@@ -133,6 +138,9 @@ class AgentHttp:
         return parse_answer(answer, raw)
 
     async def close(self) -> None:
+        """Break whatever still flows; the library by itself would leave its readers waiting for ever."""
+        for response in list(self._responses):
+            response.close()
         await self._session.close()
 
 

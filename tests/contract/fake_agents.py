@@ -141,6 +141,17 @@ class Streams(FakeAgent):
         send_chunk(writer, b"")
 
 
+class StallsMidStream(Streams):
+    """Sends the pieces, and nothing more."""
+
+    async def answer(self, writer: asyncio.StreamWriter) -> None:
+        open_stream(writer)
+        for piece in self._pieces:
+            send_chunk(writer, piece)
+        await writer.drain()
+        await asyncio.Event().wait()
+
+
 class ClosesMidStream(Streams):
     """Sends the pieces and hangs up, without the end of the body."""
 

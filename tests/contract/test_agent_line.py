@@ -33,6 +33,7 @@ from tests.contract.fake_agents import (
     NeverIdle,
     Refuses,
     SpeaksGarbage,
+    StallsMidStream,
     Streams,
     end_line,
     stdout_line,
@@ -315,6 +316,27 @@ async def test_an_agent_that_keeps_still_is_a_lost_sandbox(short_dir) -> None:
         with pytest.raises(SandboxLost):
             await http.read("GET", "/v1/health", timeout=within(0.05))
         await http.close()
+
+
+@pytest.mark.parametrize("agent", [StallsMidStream, NeverAnswers], ids=["in mid-body", "before it"])
+async def test_a_line_that_is_closed_breaks_what_flows_over_it(agent, short_dir) -> None:
+    """Whoever reads is told, and does not wait for what cannot come any more."""
+    pieces = [stdout_line(1, "seen")] if agent is StallsMidStream else []
+    async with line_to(agent(short_dir, *pieces)) as line:
+        readers = [asyncio.create_task(run(line)), asyncio.create_task(read_archive(line))]
+        await asyncio.sleep(0.05)
+        await line.close()
+        outcomes = await asyncio.wait_for(asyncio.gather(*readers, return_exceptions=True), 5)
+        assert [type(outcome) for outcome in outcomes] == [SandboxLost, SandboxLost]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_line_that_was_closed_is_a_lost_sandbox(call, short_dir) -> None:
+    """For who comes back for the rest, and for who comes late."""
+    async with line_to(Answers(short_dir, b"{}")) as line:
+        await line.close()
+        with pytest.raises(SandboxLost):
+            await call(line)
 
 
 async def test_names_travel_encoded(short_dir) -> None:
