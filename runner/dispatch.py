@@ -105,8 +105,8 @@ class PythonTool:
     async def close(self) -> None:
         """Close the session, unless it is to be kept, and the client if it is our own."""
         try:
-            if self._session is not None and not self.keep_session:
-                await self._session.close()
+            if self.session is not None and not self.keep_session:
+                await self.session.close()
         finally:
             if self._own_client is not None:
                 await self._own_client.close()
@@ -115,9 +115,9 @@ class PythonTool:
         """Give the conversation one more file of the person's, now and in every later session."""
         path = Path(path)
         self._conversation.files[name or path.name] = path
-        if self._session is not None:
+        if self.session is not None:
             try:
-                await self._session.upload(path, name or path.name)
+                await self.session.upload(path, name or path.name)
             except (SessionGone, NotFound):
                 return  # the session that replaces it gets the file
 
@@ -158,8 +158,14 @@ class PythonTool:
             self._own_client = SandboxClient()
         return self._own_client
 
+    async def interrupt(self) -> None:
+        """Stop the running code; variables are kept. Raises ClientError."""
+        if self.session is not None:
+            await self.session.interrupt()
+
     @property
-    def _session(self) -> Session | None:
+    def session(self) -> Session | None:
+        """The conversation's session; None before the first code, or once it is found to be over."""
         session_id = self._conversation.session_id
         return None if session_id is None else self._service.session(session_id)
 
@@ -177,7 +183,7 @@ class PythonTool:
     async def _run(self, code: str) -> AsyncGenerator[ToolEvent]:
         """Run the code; a session found to be over before it began is replaced, once."""
         for is_second_try in (False, True):
-            session = self._session or await self._opened()
+            session = self.session or await self._opened()
             begun = False
             try:
                 sent = session.stream(code, self.timeout_s, interrupt_on_leave=True)

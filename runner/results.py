@@ -30,8 +30,9 @@ class Results:
             self.artifacts |= {artifact.path: artifact for artifact in event.result.artifacts}
             self.images.extend(_only_shown(event.result))
 
-    async def save(self, directory: Path) -> list[Path]:
+    async def save(self, directory: str | Path) -> list[Path]:
         """Write everything below `directory`; returns the paths. Raises ClientError, OSError."""
+        directory = Path(directory)
         saved = [path async for path in self._save_artifacts(directory)]
         for image in self.images:
             path = _free_name(directory, SUFFIXES[image.media_type])

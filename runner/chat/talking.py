@@ -14,23 +14,9 @@ from runner.loop import Assistant
 from runner.messages import results_of_open_calls
 from runner.model import ChatModel
 from runner.text import size_text
-from sandbox_service.client import ClientError, NotFound, SandboxClient, Session, SessionGone
+from sandbox_service.client import ClientError, NotFound, SandboxClient, SessionGone
 
 SESSION_OVER = "its session is over; the next code gets a new one, with the files"
-
-
-class SteerablePython(PythonTool):
-    """`execute_python` whose running cell can be interrupted, and whose session can be looked at."""
-
-    @property
-    def session(self) -> Session | None:
-        """The conversation's session; None before the first code, or once it is found to be over."""
-        return self._session
-
-    async def interrupt(self) -> None:
-        """Stop the running code; variables are kept. Raises ClientError."""
-        if self.session is not None:
-            await self.session.interrupt()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +100,14 @@ def files_note(paths: Sequence[Path]) -> str:
     return f"[Files that I put into /mnt/data: {', '.join(named)}]"
 
 
-def _tool(client: SandboxClient, history: History, files: Sequence[Path]) -> SteerablePython:
+def _tool(client: SandboxClient, history: History, files: Sequence[Path]) -> PythonTool:
     """The tool as the history left it; its session is kept when the program ends.
 
     Raises HistoryError for what another version wrote.
     """
     if history.state is None:
-        return SteerablePython(client, files, keep_session=True)
+        return PythonTool(client, files, keep_session=True)
     try:
-        return SteerablePython.from_state(history.state, client)
+        return PythonTool.from_state(history.state, client)
     except (ValueError, LookupError, TypeError) as error:
         raise HistoryError(f"{history.path} cannot be taken up: {error}") from error

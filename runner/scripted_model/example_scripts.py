@@ -1,8 +1,6 @@
 """Scripts for the examples: looking at what is there, working on it, quoting what was printed."""
 
 import re
-from collections.abc import MutableMapping
-from typing import cast
 
 from runner.scripted_model import example_cells as cells
 from runner.scripted_model.scripts import SCRIPTS, ScriptedReply, Turn, says
@@ -66,4 +64,4 @@ EXAMPLE_SCRIPTS: dict[str, tuple[Turn, ...]] = {
 
 def serve_example_scripts() -> None:
     """Make these scripts models that the scripted model serves."""
-    cast("MutableMapping[str, tuple[Turn, ...]]", SCRIPTS).update(EXAMPLE_SCRIPTS)
+    SCRIPTS.update(EXAMPLE_SCRIPTS)

@@ -89,7 +89,7 @@ def _mend_arguments(transcript: Transcript) -> ScriptedReply:
     return ScriptedReply("", ("print('well formed')",))
 
 
-SCRIPTS: Mapping[str, tuple[Turn, ...]] = {
+SCRIPTS: dict[str, tuple[Turn, ...]] = {
     "seattle-weather": (
         says("I will look at the table first.", code.LOOK_AT_WEATHER),
         says("Now the averages, a chart of them, and a table to keep.", code.WEATHER_CHART),
