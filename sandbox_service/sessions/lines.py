@@ -68,11 +68,16 @@ class SandboxLines:
         if line is not None:
             await line.sandbox.close()
 
-    async def keep_only(self, session_ids: Collection[str]) -> None:
-        """Close the lines of all other sessions."""
-        for session_id in [known for known in self._lines if known not in session_ids]:
+    @property
+    def session_ids(self) -> frozenset[str]:
+        """The sessions that a line is open to."""
+        return frozenset(self._lines)
+
+    async def close_all(self, session_ids: Collection[str]) -> None:
+        """Close the lines of these sessions."""
+        for session_id in session_ids:
             self._locks.pop(session_id, None)
             await self.close(session_id)
 
     async def aclose(self) -> None:
-        await self.keep_only(())
+        await self.close_all(self.session_ids)

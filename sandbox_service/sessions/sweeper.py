@@ -116,5 +116,6 @@ class Sweeper:
             return  # another replica was first
 
     async def _close_lines(self) -> None:
+        opened = self._lines.session_ids  # before the list: what opens meanwhile is not in it
         live = await self._records.store.list(SessionQuery(None, LIVE_STATUSES, MANY))
-        await self._lines.keep_only({record.id for record in live})
+        await self._lines.close_all(opened - {record.id for record in live})
