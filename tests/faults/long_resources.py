@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 DISK_BYTES = 16 * 1024 * 1024
 MAKES_A_FILE = "open('made.bin', 'wb').write(bytes(1024 * 1024)); print('made')"
 SPARE_DESCRIPTORS = 3
+HEALED_S = 4.0
 
 
 @contextmanager
@@ -79,6 +80,7 @@ async def with_no_room(scene: Scene, data_dir: Path, seen) -> None:
     filler.unlink()
     again = await scene.first.ran(session_id, MAKES_A_FILE)
     assert [one["path"] for one in again["artifacts"]] == ["made.bin"]
+    await asyncio.sleep(HEALED_S)
     scene.cluster.replicas[0].kill()
     await scene.cluster.replicas[0].start()
     assert (await scene.first.ran(opened.session_id, "print(kept)"))["kernel"]["state"] == "kept"

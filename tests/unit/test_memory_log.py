@@ -252,6 +252,18 @@ async def test_a_full_disk_stops_nothing_and_is_caught_up_with_when_there_is_roo
         orjson.loads(line)
 
 
+async def test_a_full_disk_is_caught_up_with_by_the_beat_of_a_process_that_writes_nothing_more(
+    opened: Opening, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "HEAL_EVERY_S", 0)
+    with opened() as stores:
+        with full_disk(path):
+            await stores.sessions.create(session_record(CLOCK, "sess_while_full"))
+        await stores.replicas.beat()
+        expected = content(path)
+    assert b"sess_while_full" in expected
+
+
 async def test_a_process_that_ends_on_a_full_disk_leaves_what_was_there_before(
     opened: Opening, path: Path
 ) -> None:

@@ -56,7 +56,7 @@ class Log:
     def put(self, table: str, key: str, value: bytes) -> None:
         """Note that `key` has this value now, as JSON."""
         if self._is_failing:
-            self._heal()
+            self.heal()
             return
         line = _line((table, key, value))
         try:
@@ -68,9 +68,9 @@ class Log:
         if self._size > self._rewrite_at:
             self.rewrite()
 
-    def _heal(self) -> None:
-        """After a failure only the whole, written anew, is true again."""
-        if time.monotonic() >= self._heal_at:
+    def heal(self) -> None:
+        """After a failure only the whole, written anew, is true again. Call from time to time."""
+        if self._is_failing and time.monotonic() >= self._heal_at:
             self.rewrite()
 
     def rewrite(self) -> None:

@@ -56,7 +56,7 @@ class OnlyReplica:
         return self._tables.replica
 
     async def beat(self) -> None:
-        return
+        self._tables.heal()
 
     async def alive(self) -> frozenset[str]:
         return frozenset({self.id})

@@ -73,6 +73,11 @@ class Tables:
         if self._log is not None:
             self._log.close()
 
+    def heal(self) -> None:
+        """Write the log anew if the disk did not take it and now does."""
+        if self._log is not None:
+            self._log.heal()
+
     def put_session(self, record: SessionRecord) -> None:
         self.sessions[record.id] = record
         self._note("session", record.id, record)
