@@ -307,12 +307,17 @@ class Rooms:
         await self._clock.sleep(self._settings.drain_notice_s)
         self._workers.close()
         last = self._clock.monotonic() + self._settings.drain_s
-        while self._clock.monotonic() < last and (self._workers.is_busy or self.drain.has_waiting):
+        while self._clock.monotonic() < last and self._is_busy:
             await self._clock.sleep(DRAIN_STEP_S)
+        await self._sessions.aclose()
         logger.info(
             "drain_ended is_busy=%s has_waiting=%s", self._workers.is_busy, self.drain.has_waiting
         )
         self.drain.end()
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._workers.is_busy or self._sessions.is_opening or self.drain.has_waiting
 
     async def aclose(self) -> None:
         """Stop what this process does. The sandboxes stay for others, unless settings say otherwise."""

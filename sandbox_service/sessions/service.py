@@ -32,7 +32,7 @@ from sandbox_service.sessions.records import (
 )
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.terms import check_range, resolve_limits, touched
-from sandbox_service.sessions.workers import Workers
+from sandbox_service.sessions.workers import Workers, shutting_down
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,16 @@ class SessionService:
         task = asyncio.create_task(self._open(record))
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():  # by the stop of this process, not by the caller's leaving
+                raise shutting_down() from None
+            raise
+
+    @property
+    def is_opening(self) -> bool:
+        return bool(self._opening)
 
     async def _open(self, record: SessionRecord) -> SessionRecord:
         await self._oversight.claim_session(record)

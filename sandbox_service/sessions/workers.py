@@ -57,7 +57,7 @@ class Workers:
     def require_open(self) -> None:
         """Raises ShuttingDown once this replica takes no new work."""
         if self._is_closed:
-            raise ShuttingDown("This service process is shutting down.", retry_after_s=1)
+            raise shutting_down()
 
     def close(self) -> None:
         """Take no new work from now on."""
@@ -177,3 +177,7 @@ class Workers:
             kernel=KernelStamp(epoch=session.epoch, state="reset"),
             session_expires_at=session.expires_at,
         )
+
+
+def shutting_down() -> ShuttingDown:
+    return ShuttingDown("This service process is shutting down.", retry_after_s=1)
