@@ -50,12 +50,24 @@ def fill(directory: Path) -> Path:
             return filler
 
 
-@pytest.mark.parametrize("store", ["memory", "redis"])
-@pytest.mark.fault(
-    "The disk of the data directory is full, in the middle of a cell",
-    "cells go on; a file that cannot be kept is said in the result; with room again everything is kept, also over "
-    "`kill -9`",
-)
+def stores():
+    must = (
+        "cells go on; a file that cannot be kept is said in the result; with room again everything is kept, "
+        "also over `kill -9`"
+    )
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.fault(
+                f"The disk of the data directory is full ({name} store), in the middle of a cell",
+                must,
+            ),
+        )
+        for name in ("memory", "redis")
+    ]
+
+
+@pytest.mark.parametrize("store", stores())
 async def test_a_full_disk(engine, redis, tmp_path, seen, store: str):
     url = redis.url if store == "redis" else None
     with small_disk(tmp_path / "data"):
