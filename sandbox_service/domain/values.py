@@ -66,6 +66,10 @@ class Template(Value):
     )
 
 
+PURPOSE = "purpose"
+"""Label of a sandbox that belongs to no session and lives for a moment only; says what it is for."""
+
+
 class SandboxSpec(Value):
     """What a backend needs to start one sandbox. The labels are enough to rebuild the session's record.
 

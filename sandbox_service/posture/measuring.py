@@ -11,7 +11,7 @@ from typing import Any
 from sandbox_service.domain.errors import AgentViolation, SandboxStartFailed
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import ExecuteRequest, KernelMessage, Sandbox, SandboxBackend
-from sandbox_service.domain.values import MIB, SandboxRef, SandboxSpec, Template
+from sandbox_service.domain.values import MIB, PURPOSE, SandboxRef, SandboxSpec, Template
 from sandbox_service.posture.golden import Check, checks
 
 PROBE = Path(__file__).with_name("probe_cell.py")
@@ -29,7 +29,7 @@ async def measure(backend: SandboxBackend, template: Template) -> list[Check]:
         sandbox_id=new_id("box"),
         template=template,
         limits=template.limits,
-        labels={"purpose": "posture"},
+        labels={PURPOSE: "posture"},
     )
     async with asyncio.timeout(DEADLINE_S):
         try:

@@ -11,6 +11,7 @@ from sandbox_service.domain.stores import SessionQuery, Stores
 from sandbox_service.domain.tenancy import Held, Quotas
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
+    PURPOSE,
     SandboxRef,
     SessionRecord,
     SessionStatus,
@@ -29,12 +30,14 @@ logger = logging.getLogger(__name__)
 MANY = 100_000
 LIVE = SessionQuery(statuses=LIVE_STATUSES, limit=MANY)
 CLAIM_GRACE_S = 60.0
+PURPOSE_GRACE_S = 90.0
 
 
 class Reaper:
     """Compares what the store knows with what the engine runs, and removes what only one of them has.
 
-    An orphan gets one round's grace: a start may be writing its record at this moment.
+    An orphan gets one round's grace: a start may be writing its record at this moment. One with a purpose
+    of its own, on any replica, has the time for that.
     """
 
     def __init__(
@@ -60,14 +63,14 @@ class Reaper:
         self._artifacts = artifacts
         self._quotas = quotas
         self._metrics = metrics
-        self._suspects: frozenset[str] = frozenset()
+        self._suspects: dict[str, float] = {}  # orphans, and since when
 
     async def reap(self) -> None:
         """One round, if this replica leads."""
         if await self._leader.leads():
             await self._round(grace=True)
         else:
-            self._suspects = frozenset()
+            self._suspects = {}
 
     async def settle_all(self) -> None:
         """A round without grace, when there is no other replica that could be starting anything."""
@@ -132,10 +135,19 @@ class Reaper:
         orphans = frozenset(found) - await self._known_sandboxes()
         adopted = [one for one in orphans if await self._adoption.adopt(found[one])]
         orphans = orphans.difference(adopted)
-        for sandbox_id in orphans & self._suspects if grace else orphans:
+        left_over = [one for one in orphans if not grace or self._has_had_grace(found[one])]
+        now_s = self._records.clock.monotonic()
+        self._suspects = {one: self._suspects.get(one, now_s) for one in orphans}
+        for sandbox_id in left_over:
             logger.warning("sandbox_reaped sandbox=%s", sandbox_id)
             await self._ender.stop_sandbox(found[sandbox_id])
-        self._suspects = orphans
+
+    def _has_had_grace(self, ref: SandboxRef) -> bool:
+        since_s = self._suspects.get(ref.sandbox_id)
+        if since_s is None:
+            return False
+        grace_s = PURPOSE_GRACE_S if PURPOSE in ref.labels else 0.0
+        return self._records.clock.monotonic() - since_s >= grace_s
 
     async def _known_sandboxes(self) -> frozenset[str]:
         live = await self._stores.sessions.list(LIVE)

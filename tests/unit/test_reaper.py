@@ -8,6 +8,7 @@ from sandbox_service.domain.errors import EngineUnavailable, StoreUnavailable
 from sandbox_service.domain.stores import Lease, Stores
 from sandbox_service.domain.tenancy import Held
 from sandbox_service.domain.values import (
+    PURPOSE,
     SandboxRef,
     SandboxSpec,
     SessionRecord,
@@ -54,6 +55,20 @@ async def test_an_orphan_gets_the_grace_of_one_round(replica: Replica, backend: 
     run_stray(backend)
     await replica.reaper.reap()
     assert STRAY.sandbox_id in backend.running
+    await replica.reaper.reap()
+    assert backend.running == {}
+
+
+async def test_what_has_a_purpose_of_its_own_gets_the_time_for_it(
+    replica: Replica, backend: PlaysCells
+) -> None:
+    """The sandbox that is started to be measured belongs to no session, on whichever replica."""
+    run_stray(backend, {PURPOSE: "posture"})
+    for _ in range(8):
+        await replica.reaper.reap()
+        replica.clock.advance(11)
+    assert STRAY.sandbox_id in backend.running
+    replica.clock.advance(11)
     await replica.reaper.reap()
     assert backend.running == {}
 
