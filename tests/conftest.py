@@ -1,6 +1,7 @@
 """Fixtures shared by every suite: a real engine, a real service process, clients for it."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from docker.errors import DockerException, ImageNotFound
 from tests.support.service import ServiceProcess
 
 IMAGE = "sandbox-python:latest"
+
+# A run in the background of a script ignores Ctrl-C, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _missing(reason: str) -> None:

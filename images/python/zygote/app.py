@@ -32,6 +32,7 @@ _MESSAGES_AHEAD = 50
 def kernel_config() -> Config:
     """No history, and no pause after each cell: the agent waits for idle, so it needs none."""
     config = Config()
+    config.Application.log_level = "ERROR"  # a warning of the kernel's own is no output of a cell's
     config.HistoryManager.enabled = False
     config.InterruptibleKernel._execute_sleep = 0.0
     config.InlineBackend.figure_formats = {"png"}
