@@ -237,9 +237,12 @@ class SessionService:
         if request.metadata is not None:
             changes["metadata"] = request.metadata
         now = self._records.clock.now()
-        changed = await self._records.change(
-            session_id, lambda record: touched(record.model_copy(update=changes), now)
-        )
+
+        def change(record: SessionRecord) -> SessionRecord:
+            require_live(record)  # it may have ended since it was looked at
+            return touched(record.model_copy(update=changes), now)
+
+        changed = await self._records.change(session_id, change)
         await self._adoption.label(changed)
         return changed
 
