@@ -58,8 +58,10 @@ logger = logging.getLogger(__name__)
 DRAIN_STEP_S = 0.05
 
 
-async def serve(settings: Settings, listener: socket.socket) -> None:
-    """Serve HTTP on `listener` until SIGINT or SIGTERM.
+async def serve(
+    settings: Settings, listener: socket.socket, *, is_one_of_several: bool = False
+) -> None:
+    """Serve HTTP on `listener`, alone or with other processes, until SIGINT or SIGTERM.
 
     Then: not ready first, running cells get their time, streams end with a word on where to resume. The
     sandboxes stay for the next process, or go, as `on_stop` says.
@@ -67,7 +69,8 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = with_a_key(settings)
     async with open_rooms(settings) as rooms:
-        server = _Server(_server_config(settings, rooms.services), rooms)
+        config = _server_config(settings, rooms.services)
+        server = _Server(config, rooms, is_one_of_several=is_one_of_several)
         await server.serve([listener])
         if not server.started:
             raise SystemExit(1)
@@ -76,8 +79,9 @@ async def serve(settings: Settings, listener: socket.socket) -> None:
 class _Server(uvicorn.Server):
     """Stops in steps on SIGINT or SIGTERM and leaves the process alive, so that the rooms are closed after it."""
 
-    def __init__(self, config: uvicorn.Config, rooms: "Rooms") -> None:
+    def __init__(self, config: uvicorn.Config, rooms: "Rooms", *, is_one_of_several: bool) -> None:
         super().__init__(config)
+        self._is_one_of_several = is_one_of_several
         self._rooms = rooms
         self._stopping: asyncio.Task[None] | None = None
 
@@ -103,6 +107,10 @@ class _Server(uvicorn.Server):
 
     async def _drain(self) -> None:
         try:
+            await self._rooms.begin_drain()
+            if self._is_one_of_several:  # the others accept on
+                for server in self.servers:
+                    server.close()
             await self._rooms.drain_requests()
         finally:
             self.should_exit = True
@@ -300,12 +308,15 @@ class Rooms:
             self._metrics,
         )
 
-    async def drain_requests(self) -> None:
-        """Not ready; then no new work; then a time for what runs; then callers are told to come back."""
+    async def begin_drain(self) -> None:
+        """Not ready any more, and after a time in which balancers notice, no new work."""
         logger.info("drain_begun replica=%s", self._stores.replicas.id)
         self.drain.begin()
         await self._clock.sleep(self._settings.drain_notice_s)
         self._workers.close()
+
+    async def drain_requests(self) -> None:
+        """A time for what runs; then callers are told to come back."""
         last = self._clock.monotonic() + self._settings.drain_s
         while self._clock.monotonic() < last and self._is_busy:
             await self._clock.sleep(DRAIN_STEP_S)

@@ -62,7 +62,7 @@ def _serve(options: argparse.Namespace) -> int:
     take_all_descriptors()
     if options.worker_of is not None:
         with socket.socket(fileno=options.worker_of) as listener:
-            uvloop.run(serve(settings, listener))
+            uvloop.run(serve(settings, listener, is_one_of_several=True))
     elif settings.workers > 1:
         asyncio.run(supervise(with_a_key(settings)))
     else:

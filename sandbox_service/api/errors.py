@@ -20,6 +20,7 @@ from sandbox_service.domain.errors import (
     RateLimited,
     ServiceError,
     SessionGone,
+    ShuttingDown,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -88,6 +89,8 @@ def error_answer(error: ServiceError, request_id: str) -> Response:
     headers = {}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="sandbox-service"'
+    if isinstance(error, ShuttingDown):
+        headers["Connection"] = "close"  # the next try comes to another process
     retry_after_s = error.retry_after_s
     if retry_after_s is None and isinstance(error, Unavailable):
         retry_after_s = RETRY_UNAVAILABLE_S
