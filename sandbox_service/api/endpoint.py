@@ -3,7 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -185,8 +185,14 @@ def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
 def _query(endpoint: Endpoint) -> list[dict[str, Any]]:
     if endpoint.query is None:
         return []
-    properties = endpoint.query.model_json_schema()["properties"]
+    properties = _properties_of(endpoint.query)
     return [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
+
+
+@cache
+def _properties_of(model: type[BaseModel]) -> dict[str, Any]:
+    properties: dict[str, Any] = model.model_json_schema()["properties"]
+    return properties
 
 
 def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:

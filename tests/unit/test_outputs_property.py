@@ -51,7 +51,7 @@ messages = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(lines=st.lists(messages, max_size=12), budget=st.integers(0, 400))
 def test_any_messages_give_valid_bounded_outputs(lines: list[Any], budget: int) -> None:
     """Never raises; nodes are valid; what was taken in stays in the budget, four errors aside."""
