@@ -108,8 +108,9 @@ class UnsafeLocalBackend:
         return False
 
     async def _spawn(self, spec: SandboxSpec, directory: Path) -> int:
-        # Not a child of the event loop, which would end it when the service stops.
-        process = await asyncio.to_thread(_spawn, spec, directory)
+        # Not a child of the event loop, which would end it when the service stops; and at once, so that
+        # who is cancelled leaves nothing that is not known.
+        process = _spawn(spec, directory)
         self._processes[spec.sandbox_id] = process
         return process.pid
 
