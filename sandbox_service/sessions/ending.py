@@ -2,7 +2,7 @@
 
 import logging
 
-from sandbox_service.domain.errors import LeaseLost, NotFound, ServiceError
+from sandbox_service.domain.errors import Conflict, LeaseLost, NotFound, ServiceError
 from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.stores import Lease, WorkQueues
 from sandbox_service.domain.values import (
@@ -80,7 +80,15 @@ class SessionEnder:
             await self._finisher.end(lease, execution, ended_as, notice)
 
     async def drop_unopened(self, record: SessionRecord) -> None:
-        """Undo an opening whose replica is gone: nobody was told of the session."""
+        """Undo an opening whose replica is gone: nobody was told of the session.
+
+        Of several that come to it one does it; under the same id the session may be opened anew right after.
+        """
+        # Who has read an older revision lets go of it.
+        try:
+            await self._records.store.replace(record)
+        except Conflict:
+            return
         for ref in record.sandboxes:
             await self.stop_sandbox(ref)
         await self._records.store.delete(record.id)
