@@ -7,7 +7,9 @@ import pytest
 
 from tests.faults.callers import Caller
 from tests.faults.cells import counting, expected_lines, lines_of
+from tests.faults.engine_proxy import EngineProxy
 from tests.faults.history import Call, Event, Reading, text_of
+from tests.faults.openings import START
 from tests.faults.scene import Scene, open_scene
 from tests.faults.tcp_proxy import TcpProxy
 from tests.support.cluster import ClusterSpec
@@ -206,3 +208,32 @@ async def test_a_replica_is_cut_off_from_redis(engine, redis: RedisServer, tmp_p
             )
             assert served.is_ok
             await scene.check()
+
+
+@pytest.mark.fault(
+    "Redis is killed in the middle of an opening, and comes back when that has failed",
+    "the opening gets a typed 503; the same Idempotency-Key opens a session soon after, nothing else stays",
+)
+async def test_redis_goes_away_in_the_middle_of_an_opening(
+    engine, redis: RedisServer, tmp_path, short_dir, seen
+):
+    async with EngineProxy(short_dir / "engine.sock") as proxy:
+        spec = ClusterSpec(redis_url=redis.url, docker_url=proxy.url)
+        async with open_scene(tmp_path, spec) as scene:
+            hold = proxy.hold(START, "request", times=1)
+            opening = asyncio.create_task(scene.first.open(key="once"))
+            await hold.reached()
+            redis.kill()
+            hold.release()
+            failed = await opening
+            assert failed.status == 503, failed
+            redis.start()
+            back_at = time.monotonic()
+            await scene.first.opened(key="once")
+            seen(
+                f"{failed.error_code} after {failed.took_s:.1f} s; open "
+                f"{time.monotonic() - back_at:.1f} s after the return"
+            )
+            assert time.monotonic() - back_at < RECOVERY_S
+            await scene.check()
+            assert len(await scene.reality.sandboxes()) == 1

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-START_DEADLINE_S = 60.0
+START_DEADLINE_S = 120.0
 STOP_DEADLINE_S = 60.0
 POLL_S = 0.1
 IMAGE = "sandbox-python:latest"
@@ -62,17 +62,22 @@ class PrivateEngine:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, if it does not run, and wait until it answers."""
-        if not self.is_running:
-            with (self.root / "log").open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command(), stdout=log, stderr=log, start_new_session=True
-                )
+        """Start it, if it does not run, and wait until it answers.
+
+        One that was killed can leave things that the next one fails over: it is started again, as by systemd.
+        """
         last = time.monotonic() + START_DEADLINE_S
         while not self._answers():
-            assert self.is_running, f"the engine has ended: {self._log_end()}"
             assert time.monotonic() < last, f"the engine does not answer: {self._log_end()}"
+            if not self.is_running:
+                self._spawn()
             time.sleep(POLL_S)
+
+    def _spawn(self) -> None:
+        with (self.root / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(), stdout=log, stderr=log, start_new_session=True
+            )
 
     def _command(self) -> list[str]:
         # In a network namespace of its own: a second dockerd takes the machine's bridge away.
