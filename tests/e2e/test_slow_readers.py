@@ -1,6 +1,7 @@
 """Callers who take nothing of what they asked for are dropped; the code that they started is not."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -13,6 +14,7 @@ from tests.support.service import ServiceProcess
 
 FLOOD = "for n in range(10): print('x' * (1 << 20))"
 FLOODS_TWICE = f"import time\n{FLOOD}\ntime.sleep(3)\n{FLOOD}"
+CROWD = 30
 LIMITS = {"output_bytes": 32 << 20}
 
 
@@ -66,23 +68,23 @@ async def until_dropped(client: httpx.AsyncClient, count: float) -> None:
             await asyncio.sleep(0.1)
 
 
-async def until_descriptors(place: ServiceProcess, count: int) -> None:
+async def until_sockets(place: ServiceProcess, count: int) -> None:
     async with asyncio.timeout(20):
-        while place.open_descriptors() > count:
+        while place.open_sockets() > count:
             await asyncio.sleep(0.1)
 
 
 async def test_a_stream_that_nobody_reads_is_dropped_and_its_execution_ends(
     place: ServiceProcess, client: httpx.AsyncClient, session: str
 ) -> None:
-    before, descriptors = await dropped(client), place.open_descriptors()
+    before, sockets = await dropped(client), place.open_sockets()
     body = {"code": FLOODS_TWICE, "stream": True, "cancel_on_disconnect": True}
     with ask(place, "POST", f"{session}/executions", body):
         await until_dropped(client, before + 1)
         async with asyncio.timeout(20):
             while (execution := await latest(client, session))["status"] == "running":
                 await asyncio.sleep(0.1)
-        await until_descriptors(place, descriptors)
+        await until_sockets(place, sockets)
     assert execution["status"] == "ok"
     assert sum(len(node["text"]) for node in execution["outputs"]) == 20 * ((1 << 20) + 1)
     assert "reader_dropped what=event_stream" in place.log_path.read_text()
@@ -112,10 +114,10 @@ async def test_a_download_that_nobody_reads_is_dropped(
 ) -> None:
     code = "open('large', 'wb').truncate(64 << 20)"
     await client.post(f"{session}/executions", json={"code": code})
-    before, descriptors = await dropped(client), place.open_descriptors()
+    before, sockets = await dropped(client), place.open_sockets()
     with ask(place, "GET", f"{session}/files/large", {}):
         await until_dropped(client, before + 1)
-        await until_descriptors(place, descriptors)
+        await until_sockets(place, sockets)
     assert "reader_dropped what=download" in place.log_path.read_text()
 
 
@@ -124,13 +126,13 @@ async def test_a_crowd_that_never_reads_takes_nothing_from_who_does(
 ) -> None:
     await client.post(f"{session}/executions", json={"code": FLOOD})
     execution = await latest(client, session)
-    before, descriptors = await dropped(client), place.open_descriptors()
+    before, sockets = await dropped(client), place.open_sockets()
     url = f"{session}/executions/{execution['id']}/events"
-    crowd = [ask(place, "GET", url, {}) for _ in range(30)]
-    for _ in range(10):
-        answer = await client.post(f"{session}/executions", json={"code": "6 * 7"}, timeout=5)
-        assert answer.json()["status"] == "ok"
-    await until_dropped(client, before + len(crowd))
-    await until_descriptors(place, descriptors)
-    for connection in crowd:
-        connection.close()
+    with contextlib.ExitStack() as crowd:
+        for _ in range(CROWD):
+            crowd.enter_context(ask(place, "GET", url, {}))
+        for _ in range(10):
+            answer = await client.post(f"{session}/executions", json={"code": "6 * 7"}, timeout=5)
+            assert answer.json()["status"] == "ok"
+        await until_dropped(client, before + CROWD)
+        await until_sockets(place, sockets)

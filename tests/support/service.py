@@ -88,9 +88,10 @@ class ServiceProcess:
         self._process.kill()
         self._process.wait(STOP_DEADLINE_S)
 
-    def open_descriptors(self) -> int:
-        """How many files and sockets the process has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+    def open_sockets(self) -> int:
+        """How many sockets the process has open."""
+        links = Path(f"/proc/{self.pid}/fd").iterdir()
+        return sum(_target(link).startswith("socket:") for link in links)
 
     def command(self, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run one command of the operator's, with the service's settings."""
@@ -120,6 +121,13 @@ class ServiceProcess:
                 pass
             time.sleep(0.05)
         raise AssertionError(f"the service is not ready:\n{self.log_path.read_text()}")
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # closed in between
+        return ""
 
 
 def _free_port() -> int:
