@@ -107,6 +107,9 @@ class Sweeper:
         try:
             if record.status not in LIVE_STATUSES:
                 await self._records.store.delete(record.id)
+            elif record.status is SessionStatus.STARTING:
+                logger.warning("opening_undone session=%s", record.id)
+                await self._ender.drop_unopened(record)
             elif is_due(record, self._records.clock.now()):
                 ended = await self._ender.end(record.id, SessionStatus.EXPIRED)
                 logger.info("session_%s session=%s", ended.status.value, record.id)
