@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from sandbox_service.domain.errors import Conflict, InvalidRequest, ServiceError, Unavailable
 from sandbox_service.domain.ids import new_id
+from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.ports import WorkspaceFiles
 from sandbox_service.domain.requests import OpenSession, UpdateSession
 from sandbox_service.domain.stores import Mark, SessionQuery, Stores
@@ -39,6 +40,7 @@ logger = logging.getLogger(__name__)
 LONGEST_START_S = 120.0
 JOIN_STEP_S = 0.05
 LONGEST_TOUCH_PAUSE_S = 10.0
+UNDO_WAIT_S = 1.0
 MANY = 100_000
 
 
@@ -82,6 +84,7 @@ class SessionService:
         self._metrics = metrics
         self._oversight = oversight
         self._opening: set[asyncio.Task[SessionRecord]] = set()
+        self._undoing: set[asyncio.Task[None]] = set()
 
     async def open(
         self, tenant: str, request: OpenSession, session_id: str | None = None
@@ -126,12 +129,18 @@ class SessionService:
         return ready
 
     async def _undo(self, record: SessionRecord) -> None:
-        """Take back what this opening holds, unless another replica has taken it back, and opened anew."""
-        with suppress(ServiceError):  # the store is away: the sweep does it
-            stored = await self._records.store.get(record.id)
-            if stored is not None and stored.opening == record.opening:
-                await self._records.store.delete(record.id)
-                self._oversight.release_session(record)
+        """Take the opening back; while the store is away in the background, as long as it takes."""
+        undoing = asyncio.create_task(patiently(lambda: self._take_back(record)))
+        self._undoing.add(undoing)
+        undoing.add_done_callback(self._undoing.discard)
+        await asyncio.wait({undoing}, timeout=UNDO_WAIT_S)
+
+    async def _take_back(self, record: SessionRecord) -> None:
+        """Remove what this opening holds, unless another replica has done so, and opened anew."""
+        stored = await self._records.store.get(record.id)
+        if stored is not None and stored.opening == record.opening:
+            await self._records.store.delete(record.id)
+            self._oversight.release_session(record)
 
     async def _join(self, session_id: str) -> SessionRecord:
         """The session that another call opens at this moment. Raises Unavailable when that fails."""
@@ -298,6 +307,8 @@ class SessionService:
         for task in list(self._opening):
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)
+        for undoing in self._undoing:  # what the store could not be told, the others find
+            undoing.cancel()
 
     async def end_all(self) -> None:
         """End every session of all tenants, and remove the sandboxes."""
