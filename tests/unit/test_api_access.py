@@ -31,8 +31,9 @@ class OneScope:
         return Principal("alice", frozenset({self._scope}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world() -> World:
+    """All tests here share one service; each has things of its own."""
     return World(small_settings())
 
 
@@ -59,13 +60,11 @@ async def path_of_alice(world: World, path: str) -> str:
     return filled(path, world, session_id, execution_id)
 
 
-def with_fresh_registry(world: World) -> World:
-    return World(world.settings, world.sessions, world.artifacts, world.links)
-
-
-def test_every_route_is_in_the_authorisation_table_and_every_entry_has_a_route() -> None:
+def test_every_route_is_in_the_authorisation_table_and_every_entry_has_a_route(
+    world: World,
+) -> None:
     """A new route without a rule fails here, and a rule without a route too."""
-    app = World(small_settings()).app()
+    app = world.app()
     routes = {(method, route.path) for route in app.routes for method in route.methods}
     assert routes == set(ACCESS)
 
@@ -89,17 +88,14 @@ async def test_another_tenants_thing_is_not_found_on_any_route(
     world: World, method: str, path: str
 ) -> None:
     url = await path_of_alice(world, path)
-    other = with_fresh_registry(world)
-    other.executions = world.executions
-    async with other.client(other.app(), key=BOB_KEY) as client:
+    async with world.client(world.app(), key=BOB_KEY) as client:
         answer = await client.request(method, url, json={"code": "1"} if method == "POST" else None)
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-async def test_a_key_opens_the_routes_of_its_scope_and_no_others(
-    world: World, scope: Scope
-) -> None:
+async def test_a_key_opens_the_routes_of_its_scope_and_no_others(scope: Scope) -> None:
+    world = World(small_settings())
     services = dataclasses.replace(world.services(), keys=OneScope(scope))
     async with world.client(create_api(services)) as client:
         for method, path in GUARDED:

@@ -33,9 +33,14 @@ class Desk:
         return f"{self.url}/content?{query}"
 
 
+@pytest.fixture(scope="module")
+def world() -> World:
+    """All tests here share one service; each has an artifact of its own."""
+    return World(small_settings())
+
+
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    world = World(small_settings())
+async def desk(world: World) -> AsyncIterator[Desk]:
     record = world.artifacts.keep("alice", "out/é.bin", CONTENT, "application/x-thing")
     async with world.client(world.app(), key=None) as client:
         yield Desk(world, client, record)

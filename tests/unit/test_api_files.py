@@ -31,9 +31,14 @@ class Desk:
         return Caller(app, "PUT", path, **parts)
 
 
+@pytest.fixture(scope="module")
+def world() -> World:
+    """All tests here share one service; each has a session of its own."""
+    return World(small_settings())
+
+
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    world = World(small_settings())
+async def desk(world: World) -> AsyncIterator[Desk]:
     async with world.client(world.app()) as client:
         session_id = (await client.post("/v1/sessions", json={})).json()["id"]
         files = world.sessions.workspaces[session_id]

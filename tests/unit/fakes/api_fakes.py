@@ -374,9 +374,12 @@ class World:
 
     def __post_init__(self) -> None:
         self.executions = ScriptedExecutions(self.sessions)
+        self._app: FastAPI | None = None
 
     def app(self) -> FastAPI:
-        return create_api(self.services())
+        """The API over this world, the same with every call."""
+        self._app = self._app or create_api(self.services())
+        return self._app
 
     def client(self, app: FastAPI, key: str | None = ALICE_KEY) -> httpx.AsyncClient:
         """A client from another machine."""
