@@ -28,6 +28,7 @@ from sandbox_service.store.redis.failures import is_refusal, unavailable
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 32
+KEPT_IDLE = 8
 CONNECT_S = 1.0
 CALL_S = 2.0
 PING_EVERY_S = 10.0
@@ -121,11 +122,16 @@ class RedisConnection:
             is_clean = True
             raise
         finally:
-            if is_clean and connection.is_connected and not self._is_closed:
+            if is_clean and connection.is_connected and self._keeps_one_more:
                 self._idle.append(connection)
             else:
                 _drop(connection)
         return answer
+
+    @property
+    def _keeps_one_more(self) -> bool:
+        """After a rush the connections go that nobody needs in quiet times."""
+        return not self._is_closed and len(self._idle) < KEPT_IDLE
 
     async def _ask(
         self,
