@@ -19,7 +19,7 @@ venv: $(READY)
 $(READY): deploy/locks/dev.txt pyproject.toml
 	@python=$$(deploy/setup/ensure_python.sh) && echo "Making the virtual environment" \
 	  && { $(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear $(VENV); }
-	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r deploy/locks/dev.txt \
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r deploy/locks/dev.txt \
 	  | sed -un -E 's/^(Collecting|Installing) ([^ ]+).*/  \1 \2/p'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
