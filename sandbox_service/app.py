@@ -40,9 +40,10 @@ from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import PoolSize, WarmPool
-from sandbox_service.sessions.provisioning import Provisioner
+from sandbox_service.sessions.provisioning import Provisioner, StartTerms
 from sandbox_service.sessions.reaper import Reaper
 from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.removals import Removals
 from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import RunTools
 from sandbox_service.sessions.service import SessionService, SessionTerms
@@ -169,10 +170,9 @@ class Rooms:
         self._leader = Leader(self._stores.replicas)
         self._artifacts = self._make_artifacts()
         self._finisher = Finisher(self._stores.journals, self._metrics, self._oversight)
+        self._provisioner = self._make_provisioner()
+        self._removals = Removals(backend, lambda: self._provisioner.is_idle)
         self._ender = self._make_ender()
-        self._provisioner = Provisioner(
-            backend, settings.start_timeout_s, settings.start_concurrency
-        )
         self.pools = self._make_pools()
         self._source = SandboxSource(
             self._records, self._provisioner, self.pools, settings.all_templates
@@ -199,11 +199,18 @@ class Rooms:
     async def load_stored_bytes(self) -> None:
         await self.tenancy.quotas.load_stored(self._artifacts.stored_bytes)
 
+    def _make_provisioner(self) -> Provisioner:
+        settings = self._settings
+        terms = StartTerms(
+            settings.start_timeout_s, settings.start_concurrency, settings.open_wait_s
+        )
+        return Provisioner(self._backend, terms)
+
     def _make_ender(self) -> SessionEnder:
         return SessionEnder(
             self._records,
             self._stores.work,
-            self._backend,
+            self._removals,
             self._lines,
             self._finisher,
             self._metrics,
@@ -343,6 +350,7 @@ class Rooms:
                     await pool.drain()
         except StoreUnavailable as error:
             logger.warning("store_away_at_stop reason=%s", error.message)
+        await self._removals.aclose()
         for pool in self.pools.values():
             await pool.aclose()
         await self._lines.aclose()

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     record_retention_s: float = Field(86_400, ge=0)
     start_timeout_s: float = Field(30, gt=0)
     start_concurrency: int = Field(4, ge=1)
+    open_wait_s: float = Field(10, gt=0)
     pool_size: int = Field(2, ge=0)
     pool_max: int = Field(8, ge=0)
     max_sessions: int = Field(64, ge=1)

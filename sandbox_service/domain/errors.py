@@ -122,6 +122,12 @@ class RuntimeUnavailable(Unavailable):
     code = "runtime_unavailable"
 
 
+class Overloaded(Unavailable):
+    """More asks for sandboxes than this machine can start in the time that an open may take."""
+
+    code = "overloaded"
+
+
 class SandboxStartFailed(Unavailable):
     code = "sandbox_start_failed"
 

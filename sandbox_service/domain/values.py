@@ -73,7 +73,8 @@ PURPOSE = "purpose"
 class SandboxSpec(Value):
     """What a backend needs to start one sandbox. The labels are enough to rebuild the session's record.
 
-    `is_background` asks for a low CPU weight until the sandbox is up, so that running ones are not starved.
+    `is_background` asks for a low CPU weight until the sandbox is up, so that running ones are not starved;
+    `is_rehearsed` for a throw-away cell in the kernel, which makes the first real one quicker.
     """
 
     sandbox_id: str
@@ -81,6 +82,7 @@ class SandboxSpec(Value):
     limits: Limits
     labels: dict[str, str] = Field(default_factory=dict)
     is_background: bool = False
+    is_rehearsed: bool = False
 
 
 class SandboxRef(Value):

@@ -2,8 +2,7 @@
 
 import logging
 
-from sandbox_service.domain.errors import Conflict, LeaseLost, NotFound, ServiceError
-from sandbox_service.domain.ports import SandboxBackend
+from sandbox_service.domain.errors import Conflict, LeaseLost, NotFound
 from sandbox_service.domain.stores import Lease, WorkQueues
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
@@ -17,6 +16,7 @@ from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.removals import Removals
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class SessionEnder:
         self,
         records: SessionRecords,
         work: WorkQueues,
-        backend: SandboxBackend,
+        removals: Removals,
         lines: SandboxLines,
         finisher: Finisher,
         metrics: Metrics,
@@ -36,7 +36,7 @@ class SessionEnder:
     ) -> None:
         self._records = records
         self._work = work
-        self._backend = backend
+        self._removals = removals
         self._lines = lines
         self._finisher = finisher
         self._metrics = metrics
@@ -55,7 +55,7 @@ class SessionEnder:
             await self._end_its_executions(record)
             await self._lines.close(session_id)
             for ref in record.sandboxes:
-                await self.stop_sandbox(ref)
+                await self._stop_ended(record, ref)
         finally:
             self._oversight.release_session(record)
         if ended.is_ours:
@@ -96,7 +96,11 @@ class SessionEnder:
 
     async def stop_sandbox(self, ref: SandboxRef) -> None:
         """Stop it; what the engine refuses now, the reaper finds later by its labels."""
-        try:
-            await self._backend.stop(ref)
-        except ServiceError as error:
-            logger.warning("sandbox_stop_failed sandbox=%s reason=%s", ref.sandbox_id, error.code)
+        await self._removals.now(ref)
+
+    async def _stop_ended(self, record: SessionRecord, ref: SandboxRef) -> None:
+        """One that is idle can wait while others start; what still runs a cell is stopped at once."""
+        if record.pending:
+            await self._removals.now(ref)
+        else:
+            await self._removals.late(ref)

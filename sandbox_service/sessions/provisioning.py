@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox_service.domain.errors import SandboxStartFailed
+from sandbox_service.domain.errors import Overloaded, SandboxStartFailed
 from sandbox_service.domain.ports import Sandbox, SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SandboxSpec
 from sandbox_service.sessions.turns import FairTurns
@@ -15,6 +17,8 @@ from sandbox_service.sessions.turns import FairTurns
 logger = logging.getLogger(__name__)
 
 STOP_WAIT_S = 2.0
+ASSUMED_START_S = 1.5
+NEWEST_SHARE = 0.25
 
 Checkpoint = Callable[[SandboxRef], Awaitable[None]]
 
@@ -28,19 +32,37 @@ class Provisioned:
     source: Literal["cold", "pool"]
 
 
-class Provisioner:
-    """Starts sandboxes, a few at a time and tenants in turn: a burst stalls neither engine nor others."""
+@dataclass(frozen=True, slots=True)
+class StartTerms:
+    """How many start at once, how long one may take, and how long one may wait for its turn to be over."""
 
-    def __init__(self, backend: SandboxBackend, timeout_s: float, concurrency: int) -> None:
+    timeout_s: float
+    concurrency: int
+    wait_s: float
+
+
+class Provisioner:
+    """Starts sandboxes, a few at a time and tenants in turn: a burst stalls neither engine nor others.
+
+    Who cannot be served within the time that an open may wait is told so at once.
+    """
+
+    def __init__(self, backend: SandboxBackend, terms: StartTerms) -> None:
         self._backend = backend
-        self._timeout_s = timeout_s
-        self._starts = FairTurns(concurrency)
+        self._terms = terms
+        self._starts = FairTurns(terms.concurrency)
+        self._usual_s = ASSUMED_START_S
         self._stopping: set[asyncio.Task[None]] = set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing starts at this moment."""
+        return self._starts.is_idle
 
     async def start(self, spec: SandboxSpec, checkpoint: Checkpoint) -> Provisioned:
         """Start a sandbox and connect to it. What was made is stopped again on any failure.
 
-        Raises SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
+        Raises Overloaded, SandboxStartFailed, RuntimeUnavailable, EngineUnavailable.
         """
         made: SandboxRef | None = None
 
@@ -50,7 +72,7 @@ class Provisioner:
             await checkpoint(ref)
 
         try:
-            async with self._turn(spec), asyncio.timeout(self._timeout_s):
+            async with self._turn(spec), self._timed():
                 ref = await self._start(spec, note)
                 return Provisioned(ref, await self._backend.connect(ref), "cold")
         except BaseException as error:
@@ -58,18 +80,49 @@ class Provisioner:
                 await self._stop(made)
             if isinstance(error, TimeoutError):
                 raise SandboxStartFailed(
-                    f"The sandbox was not ready within {self._timeout_s:g} s."
+                    f"The sandbox was not ready within {self._terms.timeout_s:g} s."
                 ) from None
             raise
 
     @asynccontextmanager
+    async def _timed(self) -> AsyncIterator[None]:
+        """Bounds a start, and learns how long one takes at present."""
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._terms.timeout_s):
+                yield
+        finally:
+            took_s = time.monotonic() - started
+            self._usual_s += NEWEST_SHARE * (took_s - self._usual_s)
+
+    @asynccontextmanager
     async def _turn(self, spec: SandboxSpec) -> AsyncIterator[None]:
-        """Wait for a turn, for as long as a start may take and no longer."""
-        turn = self._starts.turn(spec.labels.get("tenant", ""))
+        """Wait for a turn; the pool's starts wait until no session's does. Raises Overloaded."""
+        if spec.is_background:
+            async with self._starts.turn(""):
+                yield
+            return
+        tenant = spec.labels.get("tenant") or "-"
+        self._require_in_time(tenant)
         async with AsyncExitStack() as stack:
-            async with asyncio.timeout(self._timeout_s):
-                await stack.enter_async_context(turn)
+            try:
+                async with asyncio.timeout(self._terms.wait_s):
+                    await stack.enter_async_context(self._starts.turn(tenant))
+            except TimeoutError:
+                raise self._overloaded(self._usual_s) from None
             yield
+
+    def _require_in_time(self, tenant: str) -> None:
+        wait_s = self._starts.rounds_ahead(tenant) * self._usual_s
+        if wait_s > self._terms.wait_s:
+            raise self._overloaded(wait_s - self._terms.wait_s)
+
+    def _overloaded(self, over_s: float) -> Overloaded:
+        return Overloaded(
+            "More sessions are being opened than can be started within "
+            f"{self._terms.wait_s:g} s (SANDBOX_OPEN_WAIT_S). Try again later.",
+            retry_after_s=max(1, math.ceil(over_s)),
+        )
 
     async def _stop(self, made: SandboxRef) -> None:
         """Stop what was made; with an engine that hangs in the background, and the caller is told now."""

@@ -24,6 +24,7 @@ class Counts:
     transfers: int = 5
     gateway_charts: int = 8
     naive: int = 8
+    arrivals_s: float = 30.0
 
 
 QUICK = Counts(
@@ -39,6 +40,7 @@ QUICK = Counts(
     transfers=2,
     gateway_charts=2,
     naive=2,
+    arrivals_s=15.0,
 )
 
 

@@ -71,6 +71,15 @@ OURS = (
     ),
     Figure("restart", "Kernel restart until the next cell has answered", "ms", (Goal("p50", 150),)),
     Figure("burst", "20 sessions at once, all first charts back", "ms", (Goal("p99", 2000),)),
+    *(
+        Figure(
+            f"arrivals_{rate:g}",
+            f"Open, first chart: callers at random, {rate:g}/s",
+            "ms",
+            (Goal("p99", 300),) if rate <= 1 else (),
+        )
+        for rate in (0.5, 1.0, 1.5, 2.0)
+    ),
     Figure("throughput", "Small cells over 8 live sessions", "cells/s", (Goal("p50", 200, True),)),
     Figure("flush", "Printed line, from flush to stream reader", "ms", (Goal("p99", 20),)),
     Figure("upload", "100 MB file up", "MB/s", (Goal("p50", 200, True),)),

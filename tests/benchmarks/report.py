@@ -17,6 +17,8 @@ METHOD = """\
   the large file. On the same machine, so its own work is in the figures.
 - **Service**: `python -m sandbox_service serve` as a process of its own, over Docker; one with a
   pool of 20 for *pool hit* and *burst*, one without a pool for everything else.
+- **Callers at random**: Poisson arrivals, the same times in every run; open, first chart, close, with
+  the pool of a fresh install (2, up to 8). What is refused at once (503) is counted in a note.
 - **Kernel Gateway**: in a container of the same image, up before the clock starts; a kernel per
   first chart by REST, cells over a websocket to the container's own address. *Fair* acknowledges at
   once (TCP_QUICKACK); *as it comes* waits for delayed ACKs, which Nagle's algorithm turns into

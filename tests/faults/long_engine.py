@@ -19,7 +19,7 @@ AWAY_S = 30.0
 HUNG_S = 45.0
 LONGEST_ANSWER_S = 70.0
 MORE_THREADS = 16
-TYPED = {"engine_unavailable", "sandbox_start_failed", "runtime_unavailable"}
+TYPED = {"engine_unavailable", "overloaded", "sandbox_start_failed", "runtime_unavailable"}
 
 
 def spec_for(engine: PrivateEngine, **environment: str) -> ClusterSpec:

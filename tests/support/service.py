@@ -45,6 +45,7 @@ class ServiceProcess:
             "SANDBOX_IDLE_TTL_MIN_S": "1",
             "SANDBOX_SWEEP_INTERVAL_S": "0.2",
             "SANDBOX_POOL_SIZE": "0",
+            "SANDBOX_OPEN_WAIT_S": "30",
             "SANDBOX_ON_STOP": "remove",
             "SANDBOX_REAP_INTERVAL_S": "2",
             **extra,

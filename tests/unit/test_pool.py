@@ -11,7 +11,7 @@ from sandbox_service.domain.values import MIB, SandboxRef, Template
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.pool import PoolSize, WarmPool, target_size
-from sandbox_service.sessions.provisioning import Provisioner
+from sandbox_service.sessions.provisioning import Provisioner, StartTerms
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import (
@@ -65,7 +65,7 @@ def make_pool(
         PoolSize(floor, ceiling),
         stores.pool,
         leader(stores.replicas),
-        Provisioner(backend, timeout_s=5, concurrency=2),
+        Provisioner(backend, StartTerms(timeout_s=5, concurrency=2, wait_s=5)),
         backend,
         CLOCK,
         Metrics(),

@@ -73,3 +73,27 @@ async def test_a_turn_given_to_one_who_was_just_cancelled_goes_on() -> None:
     tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await asyncio.wait_for(line.visit("c"), 5)
+
+
+async def test_the_nameless_wait_until_nobody_else_does() -> None:
+    line = Line(1)
+    async with asyncio.TaskGroup() as group:
+        for name in ["a", "", "", "b", "a"]:
+            group.create_task(line.visit(name))
+        await settle()
+        line.may_leave.set()
+    assert line.order == ["a", "b", "a", "", ""]
+
+
+async def test_who_would_come_now_knows_how_many_rounds_are_ahead() -> None:
+    line = Line(2)
+    assert (line.turns.is_idle, line.turns.rounds_ahead("a")) == (True, 0)
+    async with asyncio.TaskGroup() as group:
+        for name in ["a"] * 12 + [""] * 3:
+            group.create_task(line.visit(name))
+        await settle()
+        assert line.turns.rounds_ahead("a") == (10 + 1) / 2
+        assert line.turns.rounds_ahead("b") == (1 + 1) / 2
+        assert not line.turns.is_idle
+        line.may_leave.set()
+    assert line.turns.is_idle

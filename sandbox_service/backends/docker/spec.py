@@ -189,8 +189,7 @@ def _environment(spec: SandboxSpec) -> list[str]:
         f"HOME={HOME}",
         f"OMP_NUM_THREADS={threads}",
         f"OPENBLAS_NUM_THREADS={threads}",
-        # Worth its time where nobody waits for the start.
-        f"SANDBOX_AGENT_REHEARSE={int(spec.is_background)}",
+        f"SANDBOX_AGENT_REHEARSE={int(spec.is_rehearsed)}",
     ]
 
 

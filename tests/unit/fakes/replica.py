@@ -25,9 +25,10 @@ from sandbox_service.sessions.lines import SandboxLines
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import PoolSize, WarmPool
-from sandbox_service.sessions.provisioning import Provisioner
+from sandbox_service.sessions.provisioning import Provisioner, StartTerms
 from sandbox_service.sessions.reaper import Reaper
 from sandbox_service.sessions.records import SessionRecords
+from sandbox_service.sessions.removals import Removals
 from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import RunTools
 from sandbox_service.sessions.service import SessionService, SessionTerms
@@ -100,13 +101,15 @@ class Replica:
         self.ender = SessionEnder(
             self.records,
             stores.work,
-            backend,
+            Removals(backend),
             self.lines,
             self.finisher,
             self.metrics,
             self.oversight,
         )
-        self.provisioner = Provisioner(backend, self.start_timeout_s, 2)
+        self.provisioner = Provisioner(
+            backend, StartTerms(self.start_timeout_s, 2, wait_s=self.start_timeout_s)
+        )
         self.pools = {} if self.pool_size is None else {"python": self._pool(self.pool_size)}
         self.source = SandboxSource(self.records, self.provisioner, self.pools, TEMPLATES)
         self.reviver = Reviver(
