@@ -26,7 +26,12 @@ class State:
 async def open_state(settings: Settings) -> AsyncIterator[State]:
     """What the settings name. Raises StoreInUse when another process has the memory store's log."""
     bounds = StoreBounds(
-        settings.history_length, settings.idempotency_retention_s, settings.lease_ttl_s
+        history_length=settings.history_length,
+        once_retention_s=settings.idempotency_retention_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        event_bytes=settings.max_event_bytes,
+        session_bytes=settings.max_session_result_bytes,
+        tenant_bytes=settings.max_tenant_result_bytes,
     )
     if settings.redis_url is None:
         path = settings.data_dir / f"{settings.instance}.log"

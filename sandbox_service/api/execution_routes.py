@@ -15,7 +15,6 @@ from sandbox_service.api.running import Runner, check_code, wants_stream
 from sandbox_service.api.schemas import EventsQuery, ExecuteBody, PageQuery, RunBody
 from sandbox_service.api.services import Services
 from sandbox_service.api.views import Execution, ExecutionPage, Run
-from sandbox_service.domain.errors import NotFound
 
 _TAG = "Executions"
 _ALL = "/v1/sessions/{session_id}/executions"
@@ -78,16 +77,9 @@ class ExecutionRoutes:
 
     async def list_executions(self, request: Request) -> Response:
         query = read_query(request, PageQuery)
-        records = await self._executions.history(*_session(request))
-        start = 0
-        if query.after is not None:
-            ids = [record.id for record in records]
-            if query.after not in ids:
-                raise NotFound(f"No execution {query.after}.", param="after")
-            start = ids.index(query.after) + 1
-        chosen = records[start : start + query.limit]
-        data = [self._present.execution(record, request) for record in chosen]
-        return json_answer(page(data, has_more=start + query.limit < len(records)))
+        records = await self._executions.history(*_session(request), query.limit + 1, query.after)
+        data = [self._present.execution(record, request) for record in records[: query.limit]]
+        return json_answer(page(data, has_more=len(records) > query.limit))
 
     async def get_execution(self, request: Request) -> Response:
         record = await self._executions.get(*_session(request), _execution_id(request))

@@ -106,7 +106,7 @@ class Mark(StrEnum):
 
 
 class ExecutionStore(Protocol):
-    """Executions of sessions, oldest first."""
+    """Executions of sessions, oldest first; how many and how much of them is bounded by `StoreBounds`."""
 
     async def accept(
         self, session: SessionRecord, execution: ExecutionRecord, queue_length: int
@@ -121,8 +121,10 @@ class ExecutionStore(Protocol):
 
     async def get(self, session_id: str, execution_id: str) -> ExecutionRecord | None: ...
 
-    async def list(self, session_id: str) -> Sequence[ExecutionRecord]:
-        """As many of the latest as are kept."""
+    async def list(
+        self, session_id: str, limit: int | None = None, after: str | None = None
+    ) -> Sequence[ExecutionRecord]:
+        """Of those that are kept, the first `limit` behind `after`. Raises NotFound for an unknown `after`."""
         ...
 
     async def mark(self, session_id: str, execution_id: str | None, mark: Mark) -> str | None:

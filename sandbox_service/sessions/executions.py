@@ -149,10 +149,12 @@ class ExecutionService:
         async for event in read_events(self._stores.journals, record, after):
             yield event
 
-    async def history(self, tenant: str, session_id: str) -> Sequence[ExecutionRecord]:
-        """The session's executions, oldest first."""
+    async def history(
+        self, tenant: str, session_id: str, limit: int | None = None, after: str | None = None
+    ) -> Sequence[ExecutionRecord]:
+        """The session's executions, oldest first. Raises NotFound, also for an unknown `after`."""
         await self._records.owned(tenant, session_id)
-        return await self._stores.executions.list(session_id)
+        return await self._stores.executions.list(session_id, limit, after)
 
     async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None:
         """Interrupt the execution if it runs, drop it if it waits; a finished one stays as it is."""

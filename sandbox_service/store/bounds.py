@@ -1,21 +1,37 @@
-"""How much is kept, the same in every store."""
+"""How much is kept, the same in every store, and what is told of what gave way."""
 
 from dataclasses import dataclass
+
+from sandbox_service.domain.values import MIB, ExecutionRecord
 
 KEPT_EVENTS = 10_000
 """Of one execution; older ones give way to a gap."""
 
 FULL_JOURNALS = 16
-"""Of a session's latest executions all these events are kept, of older ones the last."""
+"""Of a session's latest ended executions all these events are kept, of older ones the last."""
+
+GAVE_WAY = "Its outputs are no longer kept: with later ones they were more than a session or tenant may keep."
 
 
 @dataclass(frozen=True, slots=True)
 class StoreBounds:
     """`history_length` executions are kept of a session; `once_retention_s` is for idempotency keys.
 
-    A replica that was not heard of for `lease_ttl_s` has lost what it held.
+    Bytes are those of the JSON. Of one execution `event_bytes` of events are kept. When a session has more
+    than `session_bytes` of results and events, or a tenant more than `tenant_bytes`, its oldest ended
+    executions give way: first their events, then their outputs, in the end all of them; never the one that
+    was written last. A replica that was not heard of for `lease_ttl_s` has lost what it held.
     """
 
     history_length: int = 1000
     once_retention_s: float = 86_400
     lease_ttl_s: float = 4.0
+    event_bytes: int = 16 * MIB
+    session_bytes: int = 32 * MIB
+    tenant_bytes: int = 256 * MIB
+
+
+def without_outputs(record: ExecutionRecord) -> ExecutionRecord:
+    """An ended execution as it is told of once its outputs have given way."""
+    changes = {"outputs": [], "truncated": True, "notices": [*record.notices, GAVE_WAY]}
+    return record.model_copy(update=changes)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def to_json(value: BaseModel | dict[str, Any]) -> bytes:
+def to_json(value: BaseModel | dict[str, Any] | list[Any]) -> bytes:
     """The quick encoders refuse half a surrogate pair, which stands for such a byte; the slow one does not."""
     try:
         if isinstance(value, BaseModel):

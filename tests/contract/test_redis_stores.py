@@ -219,7 +219,7 @@ async def test_nothing_of_a_session_outlives_it(alone, redis_house, redis_connec
     await alone.pool.note_claim("python")
     await alone.once.begin("a", "key", "body", {})
     lasting = {name for name, ttl in (await ttls(redis_connection, redis_house)).items() if ttl < 0}
-    assert lasting == {"tokens", "replicas"}
+    assert lasting == {"tokens", "replicas", "ended"}
 
 
 async def ttls(connection: RedisConnection, house: StoreHouse) -> dict[str, int]:

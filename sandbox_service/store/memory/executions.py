@@ -13,10 +13,10 @@ from sandbox_service.domain.values import (
     ExecutionStatus,
     SessionRecord,
 )
-from sandbox_service.store.bounds import FULL_JOURNALS, KEPT_EVENTS
 from sandbox_service.store.events import gap_before
+from sandbox_service.store.memory.ledger import KeptExecution
 from sandbox_service.store.memory.sessions import replace_session
-from sandbox_service.store.memory.tables import KeptExecution, Tables
+from sandbox_service.store.memory.tables import Tables
 from sandbox_service.store.news import Watch
 
 RETRY_QUEUE_S = 1.0
@@ -41,7 +41,7 @@ class MemoryExecutionStore:
         queue = tables.queues.setdefault(session.id, deque())
         history[execution.id] = KeptExecution(execution)
         queue.append(execution.id)
-        tables.note_execution(history[execution.id])
+        tables.put_execution(history[execution.id])
         self._trim(history)
         return None if session.id in tables.leases else tables.grant(session.id)
 
@@ -49,8 +49,16 @@ class MemoryExecutionStore:
         kept = self._kept(session_id, execution_id)
         return None if kept is None else kept.record
 
-    async def list(self, session_id: str) -> Sequence[ExecutionRecord]:
-        return [kept.record for kept in self._tables.executions.get(session_id, {}).values()]
+    async def list(
+        self, session_id: str, limit: int | None = None, after: str | None = None
+    ) -> Sequence[ExecutionRecord]:
+        history = self._tables.executions.get(session_id, OrderedDict())
+        if after is not None and after not in history:
+            raise not_in_history(after)
+        ids = iter(history)
+        if after is not None:
+            next(one for one in ids if one == after)
+        return [history[one].record for one in islice(ids, limit)]
 
     async def mark(self, session_id: str, execution_id: str | None, mark: Mark) -> str | None:
         kept = self._kept(session_id, execution_id or self._first(session_id))
@@ -74,14 +82,12 @@ class MemoryExecutionStore:
         return queue[0] if queue else ""
 
     def _trim(self, history: OrderedDict[str, KeptExecution]) -> None:
-        for aged in islice(reversed(history.values()), FULL_JOURNALS, None):
-            if aged.record.status.is_final:
-                if len(aged.events) <= 1:
-                    break
-                aged.drop_oldest(keep=1)
         length = self._tables.bounds.history_length
-        while len(history) > length and next(iter(history.values())).record.status.is_final:
-            history.popitem(last=False)
+        while len(history) > length:
+            oldest = next(iter(history.values()))
+            if not oldest.record.status.is_final:
+                return
+            self._tables.forget_execution(oldest)
 
 
 def queue_full(queue_length: int) -> RateLimited:
@@ -90,6 +96,10 @@ def queue_full(queue_length: int) -> RateLimited:
         code="queue_full",
         retry_after_s=RETRY_QUEUE_S,
     )
+
+
+def not_in_history(execution_id: str) -> NotFound:
+    return NotFound(f"No execution {execution_id}.", param="after")
 
 
 class MemoryWorkQueues:
@@ -144,12 +154,14 @@ class MemoryJournals:
             return kept.record == record
         is_new_state = record.status is not kept.record.status
         kept.record = record
-        kept.events.extend(event for event in events if event.id > kept.last_id)
-        kept.drop_oldest(KEPT_EVENTS)
+        fresh = (event for event in events if event.id > kept.last_id)
+        kept.add_events(fresh, self._tables.bounds.event_bytes)
         if record.status.is_final:
             self._tables.queues[record.session_id].remove(record.id)
         if is_new_state:
-            self._tables.note_execution(kept)
+            self._tables.put_execution(kept)
+        else:
+            self._tables.make_room(kept)
         self._tell(record)
         return record.status.is_final
 

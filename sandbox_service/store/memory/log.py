@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,20 @@ from sandbox_service.store.encoding import from_json
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_REWRITE_BYTES = 64 * 1024 * 1024
-GROWTH = 4
+SMALLEST_REWRITE_BYTES = 16 * 1024 * 1024
+GROWTH = 2
 HEAL_EVERY_S = 1.0
-Entry = tuple[str, str, Any]
-"""Table, key, value; the value None means that the key is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The value None means that the key is gone; `size_bytes` is that of the value's JSON."""
+
+    table: str
+    key: str
+    value: Any
+    size_bytes: int
+
 
 Noted = tuple[str, str, bytes]
 """An entry to be written; the value is JSON."""
@@ -140,4 +150,4 @@ def _read(path: Path) -> Iterator[Entry]:
             except (ValueError, TypeError):
                 logger.warning("store_log_line_unreadable path=%s", path)
                 continue
-            yield table, key, value
+            yield Entry(table, key, value, len(line) - len(table) - len(key))

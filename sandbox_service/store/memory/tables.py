@@ -3,7 +3,7 @@
 import logging
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -19,30 +19,12 @@ from sandbox_service.domain.values import (
 )
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import to_json
+from sandbox_service.store.memory.ledger import KeptExecution, Key, Ledger
 from sandbox_service.store.memory.log import Entry, Log, Noted
 
 logger = logging.getLogger(__name__)
 
 _REFS = TypeAdapter(list[SandboxRef])
-
-
-@dataclass(slots=True)
-class KeptExecution:
-    """An execution with the events that are kept of it; `dropped` counts the oldest, which are not."""
-
-    record: ExecutionRecord
-    events: deque[ExecutionEvent] = field(default_factory=deque)
-    dropped: int = 0
-    marks: set[Mark] = field(default_factory=set)
-
-    @property
-    def last_id(self) -> int:
-        return self.dropped + len(self.events)
-
-    def drop_oldest(self, keep: int) -> None:
-        while len(self.events) > keep:
-            self.events.popleft()
-            self.dropped += 1
 
 
 @dataclass(slots=True)
@@ -64,6 +46,7 @@ class Tables:
         self.tokens = 0
         self.pools: defaultdict[str, deque[SandboxRef]] = defaultdict(deque)
         self.once: OrderedDict[tuple[str, str], KeptOnce] = OrderedDict()
+        self._ledger = Ledger(bounds)
         self._log = Log(path, self._entries) if path is not None else None
         if self._log is not None:
             for entry in self._log.open():
@@ -84,10 +67,15 @@ class Tables:
 
     def drop_session(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
-        self.executions.pop(session_id, None)
-        self.queues.pop(session_id, None)
+        self._drop_executions(session_id)
         self.leases.pop(session_id, None)
         self._note("session", session_id, None)
+
+    def _drop_executions(self, session_id: str) -> None:
+        for kept in list(self.history(session_id).values()):
+            self._ledger.remove(kept)
+        del self.executions[session_id]
+        self.queues.pop(session_id, None)
 
     def history(self, session_id: str) -> OrderedDict[str, KeptExecution]:
         return self.executions.setdefault(session_id, OrderedDict())
@@ -96,8 +84,45 @@ class Tables:
         history = self.executions.get(session_id)
         return None if history is None else history.get(execution_id)
 
-    def note_execution(self, kept: KeptExecution) -> None:
-        self._note("execution", str(kept.last_id), kept.record)
+    def put_execution(self, kept: KeptExecution) -> None:
+        """Note its record; what is older gives way to it."""
+        self._write_execution(kept)
+        self.make_room(kept)
+
+    def make_room(self, newest: KeptExecution) -> None:
+        """Count what it has now, and let older ones give way while that is too much."""
+        self._ledger.update(newest)
+        while (key := self._ledger.next_to_give_way(newest.record)) is not None:
+            self._give_way(self.executions[key[0]][key[1]])
+
+    def _give_way(self, kept: KeptExecution) -> None:
+        match kept.steps_taken:
+            case 0:
+                kept.keep_last_event()
+            case 1:
+                kept.give_up_outputs()
+                self._write_execution(kept)
+            case _:
+                self.forget_execution(kept)
+                return
+        self._ledger.update(kept)
+
+    def forget_execution(self, kept: KeptExecution) -> None:
+        self._drop_execution(kept.key)
+        if self._log is not None:
+            self._log.put("forgotten", "\n".join(kept.key), b"null")
+
+    def _drop_execution(self, key: Key) -> None:
+        kept = self.find_execution(*key)
+        if kept is not None:
+            del self.executions[key[0]][key[1]]
+            self._ledger.remove(kept)
+
+    def _write_execution(self, kept: KeptExecution) -> None:
+        raw = to_json(kept.record)
+        kept.record_bytes = len(raw)
+        if self._log is not None:
+            self._log.put("execution", str(kept.last_id), raw)
 
     def note_marks(self, kept: KeptExecution) -> None:
         if self._log is not None:
@@ -116,7 +141,7 @@ class Tables:
         self.leases[name] = Lease(name, self.tokens)
         return self.leases[name]
 
-    def _note(self, table: str, key: str, value: SessionRecord | ExecutionRecord | None) -> None:
+    def _note(self, table: str, key: str, value: SessionRecord | None) -> None:
         if self._log is not None:
             self._log.put(table, key, b"null" if value is None else to_json(value))
 
@@ -137,18 +162,21 @@ class Tables:
         try:
             self._take(entry)
         except (ValidationError, TypeError, ValueError, KeyError):
-            logger.exception("store_log_entry_unusable table=%s key=%s", entry[0], entry[1])
+            logger.exception("store_log_entry_unusable table=%s key=%s", entry.table, entry.key)
 
     def _take(self, entry: Entry) -> None:
-        match entry:
+        match entry.table, entry.key, entry.value:
             case "session", key, None:
                 self.sessions.pop(key, None)
-                self.executions.pop(key, None)
-                self.queues.pop(key, None)
+                self._drop_executions(key)
             case "session", key, value:
                 self.sessions[key] = SessionRecord.model_validate(value)
             case "execution", key, value:
-                self._take_execution(int(key), ExecutionRecord.model_validate(value))
+                record = ExecutionRecord.model_validate(value)
+                self._take_execution(int(key), record, entry.size_bytes)
+            case "forgotten", key, _:
+                session_id, _, execution_id = key.partition("\n")
+                self._drop_execution((session_id, execution_id))
             case "marks", key, value:
                 self._take_marks(key, value)
             case "pool", key, value:
@@ -156,19 +184,22 @@ class Tables:
             case "once", key, value:
                 self._take_once(key, value)
 
-    def _take_execution(self, last_id: int, record: ExecutionRecord) -> None:
+    def _take_execution(self, last_id: int, record: ExecutionRecord, size_bytes: int) -> None:
         """Of a finished one its last event is its result; a running one tells its events anew."""
         before = self.find_execution(record.session_id, record.id)
-        kept = KeptExecution(record, marks=set() if before is None else before.marks)
+        kept = KeptExecution(record, record_bytes=size_bytes)
+        kept.marks = set() if before is None else before.marks
         queue = self.queues.setdefault(record.session_id, deque())
         if record.status.is_final:
             kept.dropped = last_id - 1
-            kept.events.append(ExecutionEvent(last_id, "execution.completed", record))
+            end = ExecutionEvent(last_id, "execution.completed", record)
+            kept.add_events([end], self.bounds.event_bytes)
             if record.id in queue:
                 queue.remove(record.id)
         elif record.id not in queue:
             queue.append(record.id)
         self.history(record.session_id)[record.id] = kept
+        self._ledger.update(kept)
 
     def _take_marks(self, whole: str, marks: list[str]) -> None:
         session_id, _, execution_id = whole.partition("\n")

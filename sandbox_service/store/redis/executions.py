@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sandbox_service.domain.errors import RateLimited
+from sandbox_service.domain.errors import NotFound, RateLimited
 from sandbox_service.domain.stores import Lease, Mark
 from sandbox_service.domain.values import ExecutionRecord, SessionRecord
 from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
@@ -49,8 +49,9 @@ class RedisExecutionStore:
                 self._replicas.id,
                 self._replicas.may_take,
                 queue_length,
-                FULL_JOURNALS,
                 self._bounds.history_length,
+                *kept_bounds(self._bounds),
+                session.tenant,
                 session.revision,
                 *session_arguments(next_revision(session)),
             )
@@ -61,18 +62,28 @@ class RedisExecutionStore:
         return self._replicas.rights.take(session.id, int(token[0])) if token else None
 
     async def get(self, session_id: str, execution_id: str) -> ExecutionRecord | None:
-        raw = await self._run(GET, session_id, execution_id)
-        return None if raw is None else decode_execution(session_id, execution_id, raw)
+        stored = await self._run(GET, session_id, execution_id)
+        if stored[0] is None:
+            return None
+        return decode_execution(session_id, execution_id, stored)
 
-    async def list(self, session_id: str) -> Sequence[ExecutionRecord]:
+    async def list(
+        self, session_id: str, limit: int | None = None, after: str | None = None
+    ) -> Sequence[ExecutionRecord]:
         """In several answers, because a thousand results may be larger than one should be."""
-        ids = [raw.decode() for raw in await self._run(IDS, session_id)]
+        length = -1 if limit is None else limit
+        known = await self._run(IDS, session_id, after or "", length)
+        if known is None:
+            raise not_in_history(after or "")
+        ids = [raw.decode() for raw in known]
         records: list[ExecutionRecord] = []
         while ids:
             asked = ids[:RECORDS_AT_ONCE]
             answer = await self._run(RECORDS, session_id, ANSWER_BYTES, *asked)
             there = zip(asked, answer, strict=False)
-            records += [decode_execution(session_id, known, raw) for known, raw in there if raw]
+            records += [
+                decode_execution(session_id, one, stored) for one, stored in there if stored[0]
+            ]
             ids = ids[len(answer) :]
         return records
 
@@ -86,6 +97,15 @@ class RedisExecutionStore:
 
     async def _run(self, script: Any, *arguments: Argument) -> Any:
         return await self._connection.run(script, self._prefix, *arguments)
+
+
+def kept_bounds(bounds: StoreBounds) -> Sequence[Argument]:
+    """What the scripts are told that count what is kept."""
+    return bounds.session_bytes, bounds.tenant_bytes, FULL_JOURNALS
+
+
+def not_in_history(execution_id: str) -> NotFound:
+    return NotFound(f"No execution {execution_id}.", param="after")
 
 
 def queue_full(queue_length: int) -> RateLimited:

@@ -16,13 +16,14 @@ from sandbox_service.domain.values import (
     ExecutionRecord,
     ExecutionStatus,
 )
-from sandbox_service.store.bounds import KEPT_EVENTS
+from sandbox_service.store.bounds import KEPT_EVENTS, StoreBounds
 from sandbox_service.store.encoding import from_json, to_json
 from sandbox_service.store.events import gap_before
 from sandbox_service.store.news import Watch
 from sandbox_service.store.redis.connection import Argument, RedisConnection
 from sandbox_service.store.redis.execution_scripts import READ, WRITE
-from sandbox_service.store.redis.records import decode, decode_execution, mismatch
+from sandbox_service.store.redis.executions import kept_bounds
+from sandbox_service.store.redis.records import decode, decode_execution, encode_execution, mismatch
 from sandbox_service.store.redis.replicas import RedisReplicas
 from sandbox_service.store.redis.schema import news_channel
 from sandbox_service.store.redis.work import lost
@@ -35,10 +36,17 @@ RECONNECT_S = 0.5
 class RedisJournals:
     """The events of executions, as many as are kept."""
 
-    def __init__(self, connection: RedisConnection, prefix: str, replicas: RedisReplicas) -> None:
+    def __init__(
+        self,
+        connection: RedisConnection,
+        prefix: str,
+        replicas: RedisReplicas,
+        bounds: StoreBounds,
+    ) -> None:
         self._connection = connection
         self._prefix = prefix
         self._replicas = replicas
+        self._bounds = bounds
         self._watches: defaultdict[str, set[Watch]] = defaultdict(set)
 
     async def write(
@@ -60,15 +68,20 @@ class RedisJournals:
     async def _write(
         self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
     ) -> Any:
+        encoded, outputs = encode_execution(record)
         return await self._connection.run(
             WRITE,
             self._prefix,
             self._replicas.holder(lease),
             record.session_id,
+            record.tenant,
             record.id,
-            to_json(record),
+            encoded,
+            outputs,
             record.status,
             KEPT_EVENTS,
+            self._bounds.event_bytes,
+            *kept_bounds(self._bounds),
             *(argument for event in events for argument in _arguments(event)),
         )
 
@@ -78,8 +91,8 @@ class RedisJournals:
         )
         if answer is None:
             raise NotFound(f"No execution {execution_id}.", param="execution_id")
-        is_final, last_id, dropped, entries, raw = answer
-        record = decode_execution(session_id, execution_id, raw) if raw else None
+        is_final, last_id, dropped, entries, stored = answer
+        record = decode_execution(session_id, execution_id, stored) if stored else None
         events = [_event(execution_id, entry, record) for entry in entries]
         return EventPage([*gap_before(after, dropped), *events], bool(is_final), last_id)
 

@@ -40,7 +40,7 @@ async def redis_stores(
     """The stores of one replica. `clock` tells how long this replica has been beating; the rest is Redis's."""
     prefix = prefix_of(instance)
     replicas = RedisReplicas(connection, prefix, bounds.lease_ttl_s, clock or SystemClock())
-    journals = RedisJournals(connection, prefix, replicas)
+    journals = RedisJournals(connection, prefix, replicas, bounds)
     listening = asyncio.create_task(journals.listen())
     try:
         yield Stores(

@@ -1,13 +1,14 @@
 """Records as they are stored, and back: every value names its own key, which is checked on reading."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
 
 from sandbox_service.domain.values import ExecutionRecord, SessionRecord
-from sandbox_service.store.encoding import model_from_json
+from sandbox_service.store.bounds import without_outputs
+from sandbox_service.store.encoding import from_json, model_from_json, to_json
 from sandbox_service.store.redis.failures import StoreCorrupt, corrupt
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,29 @@ def decode_session(session_id: str, raw: bytes, pending: int) -> SessionRecord:
     return record.model_copy(update={"pending": pending}) if pending else record
 
 
-def decode_execution(session_id: str, execution_id: str, raw: bytes) -> ExecutionRecord:
-    return decode(
-        ExecutionRecord,
-        raw,
-        f"execution:{session_id}:{execution_id}",
-        lambda it: (it.session_id, it.id) == (session_id, execution_id),
-    )
+Stored = Sequence[bytes | None]
+"""An execution as the scripts answer it: its record, its outputs, whether those gave way."""
+
+
+def encode_execution(record: ExecutionRecord) -> tuple[bytes, bytes]:
+    """The record without its outputs, and those; nothing when there are none."""
+    outputs = to_json(record.outputs) if record.outputs else b""
+    return to_json(record.model_copy(update={"outputs": []})), outputs
+
+
+def decode_execution(session_id: str, execution_id: str, stored: Stored) -> ExecutionRecord:
+    raw, outputs, gave_way = stored
+    name = f"execution:{session_id}:{execution_id}"
+    whose = (session_id, execution_id)
+    record = decode(ExecutionRecord, raw or b"", name, lambda it: (it.session_id, it.id) == whose)
+    if gave_way:
+        return without_outputs(record)
+    if outputs is None:
+        return record
+    try:
+        return record.model_copy(update={"outputs": from_json(outputs)})
+    except ValueError:
+        raise mismatch(name, "its outputs are no JSON") from None
 
 
 def mismatch(name: str, reason: str) -> StoreCorrupt:

@@ -10,11 +10,17 @@
 | due:ended                | zset    | those that ended, by ended_at (us)            | delete                          |
 | history:{session}        | list    | ids of its executions, oldest first           | delete                          |
 | queue:{session}          | list    | ids of those that wait or run                 | final record, delete            |
-| journals:{session}       | list    | ids of those whose events are all kept        | accept, delete                  |
-| execution:{session}:{id} | hash    | record (JSON), status, number of the last     | accept (history_length), delete |
-|                          |         | event, marks, final_by: the right it ended by |                                 |
-| events:{session}:{id}    | stream  | entry `N-0` is event N; that of the end has   | accept (FULL_JOURNALS), delete  |
-|                          |         | no payload: it is the record                  |                                 |
+| kept:{session}           | zset    | ids of those that ended, as they give way     | accept, write, delete           |
+| kept:of:{tenant}         | zset    | `{session} {id}` of a tenant's, likewise      | accept, write, delete           |
+| kept:bytes               | hash    | of each session, and as `of:{tenant}` of each | delete                          |
+|                          |         | tenant: bytes of records, outputs and events  |                                 |
+| execution:{session}:{id} | hash    | record (JSON) without outputs, outputs (JSON) | accept, write (StoreBounds),    |
+|                          |         | or gave_way, status, number of the last       | delete                          |
+|                          |         | event, event_bytes, marks, final_by: the      |                                 |
+|                          |         | right it ended by, ended: which end it was    |                                 |
+| events:{session}:{id}    | stream  | entry `N-0` is event N; that of the end has   | accept, write (StoreBounds),    |
+|                          |         | no payload: it is the record                  | delete                          |
+| ended                    | string  | how many executions have ended                | never                           |
 | working                  | set     | sessions with something in their queue        | head, delete                    |
 | right:{name}             | string  | `{replica}:{token}`, who may do `name`; that  | head, release, give_up, delete; |
 |                          |         | of a queue has the session's id               | RIGHT_MS after its last use     |
@@ -54,7 +60,8 @@ local P = KEYS[1]
 local function session_key(id) return P .. 'session:' .. id end
 local function history_key(session) return P .. 'history:' .. session end
 local function queue_key(session) return P .. 'queue:' .. session end
-local function journals_key(session) return P .. 'journals:' .. session end
+local function kept_key(session) return P .. 'kept:' .. session end
+local function kept_of_key(tenant) return P .. 'kept:of:' .. tenant end
 local function execution_key(session, id) return P .. 'execution:' .. session .. ':' .. id end
 local function events_key(session, id) return P .. 'events:' .. session .. ':' .. id end
 local function right_key(name) return P .. 'right:' .. name end

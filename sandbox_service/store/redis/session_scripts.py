@@ -84,8 +84,14 @@ local id = ARGV[1]
 local tenant = redis.call('HGET', session_key(id), 'tenant')
 for _, execution in ipairs(redis.call('LRANGE', history_key(id), 0, -1)) do
   redis.call('UNLINK', execution_key(id, execution), events_key(id, execution))
+  if tenant then redis.call('ZREM', kept_of_key(tenant), id .. ' ' .. execution) end
 end
-redis.call('UNLINK', session_key(id), history_key(id), queue_key(id), journals_key(id), right_key(id))
+redis.call('UNLINK', session_key(id), history_key(id), queue_key(id), kept_key(id), right_key(id))
+local kept = tonumber(redis.call('HGET', P .. 'kept:bytes', id) or 0)
+redis.call('HDEL', P .. 'kept:bytes', id)
+if tenant and kept > 0 and redis.call('HINCRBY', P .. 'kept:bytes', 'of:' .. tenant, -kept) <= 0 then
+  redis.call('HDEL', P .. 'kept:bytes', 'of:' .. tenant)
+end
 for _, index in ipairs({'sessions', 'sessions:live', 'due:live', 'due:ended'}) do
   redis.call('ZREM', P .. index, id)
 end

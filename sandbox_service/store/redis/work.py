@@ -28,7 +28,7 @@ class RedisWorkQueues:
             self._replicas.rights.drop(lease)
             return None
         execution_id, raw = answer
-        return decode_execution(lease.name, execution_id.decode(), raw)
+        return decode_execution(lease.name, execution_id.decode(), (raw, None, None))
 
     async def seize(self, session_id: str) -> Lease:
         with self._replicas.rights.asking(session_id):

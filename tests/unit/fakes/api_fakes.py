@@ -237,10 +237,16 @@ class ScriptedExecutions:
                 raise journal.cell.failure
             yield event
 
-    async def history(self, tenant: str, session_id: str) -> Sequence[ExecutionRecord]:
+    async def history(
+        self, tenant: str, session_id: str, limit: int | None = None, after: str | None = None
+    ) -> Sequence[ExecutionRecord]:
         await self._sessions.get(tenant, session_id)
         records = [journal.record for journal in self.journals.values()]
-        return [record for record in records if record.session_id == session_id]
+        records = [record for record in records if record.session_id == session_id]
+        ids = [record.id for record in records]
+        if after is not None and after not in ids:
+            raise NotFound(f"No execution {after}.", param="after")
+        return records[0 if after is None else ids.index(after) + 1 :][:limit]
 
     async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None:
         self.cancelled.append(execution_id)
