@@ -14,9 +14,9 @@ from runner.chat.main import chat
 from runner.model import ModelFailed
 from runner.options import OptionError, add_options, endpoint_of, limits_of
 from runner.terminal import Terminal, standard_terminal
-from runner.text import size_text
 from runner.turn import WHY
 from sandbox_service.client import ClientError, SandboxClient, ServiceUnreachable, Unauthenticated
+from sandbox_service.client.text import size_text
 
 ANSWERED, FAILED, STOPPED, INTERRUPTED = 0, 1, 3, 130
 

@@ -11,8 +11,8 @@ from runner.config import model_config
 from runner.local_service import ServiceDidNotStart, running_service
 from runner.model import ModelFailed
 from runner.terminal import Terminal, standard_terminal
-from runner.text import size_text
 from sandbox_service.client import ClientError
+from sandbox_service.client.text import size_text
 
 WEATHER = Path(__file__).parent / "data" / "seattle-weather.csv"
 QUESTION = """\

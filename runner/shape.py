@@ -9,15 +9,10 @@ from typing import Any
 from runner.image_sizes import ImageBounds, NotShowable, sized_image
 from runner.links import OPENING
 from runner.tables import table_text
-from runner.text import (
-    first_and_last_lines,
-    head_and_tail,
-    plain,
-    size_text,
-    trimmed_traceback,
-)
+from runner.text import first_and_last_lines, head_and_tail, trimmed_traceback
 from sandbox_service.client import Artifact, ExecutionResult, Image
 from sandbox_service.client.results import images_of, joined
+from sandbox_service.client.text import plain, size_text
 
 Output = dict[str, Any]
 MOST_NAME_CHARS = 200

@@ -2,6 +2,8 @@
 
 from html.parser import HTMLParser
 
+from sandbox_service.client.tidy_html import whole_tags
+
 MOST_CHARS = 200_000
 """A longer table is cut before it is read: a model sees a few dozen rows of it."""
 MOST_CELL_CHARS = 60
@@ -14,7 +16,7 @@ def table_text(html: str) -> str:
     What stands behind the table, as the sizes of a data frame do, is its last line.
     """
     reader = _TableReader()
-    reader.feed(html[:MOST_CHARS])
+    reader.feed(whole_tags(html[:MOST_CHARS]))
     reader.close()
     lines = [" | ".join(row) for row in reader.rows if any(row)]
     return "\n".join([*lines, *filter(None, [reader.behind])]) if lines else ""

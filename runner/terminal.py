@@ -15,9 +15,10 @@ from runner.events import (
     TextDelta,
 )
 from runner.shape import SIGNATURES
-from runner.text import first_and_last_lines, plain, size_text, trimmed_traceback
+from runner.text import first_and_last_lines, trimmed_traceback
 from sandbox_service.client import OutputChanged
 from sandbox_service.client.results import Output, joined
+from sandbox_service.client.text import plain, size_text
 
 BAR = "  │ "
 SHOWN_LINES = 30

@@ -5,30 +5,18 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from runner.tokens import fitting_chars
+from sandbox_service.client.text import plain
 
 WIDEST_TOKEN = 32
 """Characters of a token at most: how far back the end of a text is looked at."""
 
-_ANSI = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movement
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links
-    r"|\x1b[@-Z\\-_]"
-)
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FRAME = re.compile(r"\s*(File |Cell )")
 _OWN_FRAME = re.compile(r"\s*(Cell |File (\"?/mnt/data/|<))")
-_HEADER = re.compile(r" {2,}(?=Traceback \(most recent call last\)\Z)")
+_HEADER = re.compile(r"(?<! ) {2,}(?=Traceback \(most recent call last\)\Z)")
 _CHAINED = re.compile(
     r"\s*(The above exception was the direct cause of|During handling of the above exception,).*:\s*"
 )
 _RULE = re.compile(r"-{20,}\s*")
-
-
-def plain(text: str) -> str:
-    """The text without escape sequences, with carriage returns and backspaces carried out."""
-    text = _ANSI.sub("", text).replace("\r\n", "\n")
-    lines = (_overwritten(line) if "\r" in line else line for line in text.split("\n"))
-    return _CONTROL.sub("", "\n".join(lines))
 
 
 def head_and_tail(text: str, max_tokens: int) -> str:
@@ -68,26 +56,6 @@ def trimmed_traceback(parts: Sequence[str]) -> str:
     sections = [kept[start:end] for start, end in zip(starts, [*ends, len(kept)], strict=True)]
     causes = [_shortened(section) for section in sections[:-1]]
     return "\n".join(block for section in [*causes, sections[-1]] for block in _blocks(section))
-
-
-def size_text(size: int) -> str:
-    """Bytes for people: 512 B, 1.5 kB, 20 MB."""
-    amount = float(size)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return (
-                f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-            )
-        amount /= 1000
-    return f"{amount:.1f} GB"
-
-
-def _overwritten(line: str) -> str:
-    """What stays on a terminal line after its carriage returns: later text over earlier."""
-    shown = ""
-    for piece in line.split("\r"):
-        shown = piece + shown[len(piece) :]
-    return shown
 
 
 def _head(text: str, chars: int) -> str:

@@ -12,8 +12,8 @@ from runner.chat.notebook import with_words
 from runner.chat.screen import Screen
 from runner.chat.talking import Conversation
 from runner.terminal import harmless
-from runner.text import size_text
 from sandbox_service.client import ApiError, NotFound, SessionGone
+from sandbox_service.client.text import size_text
 
 
 class CommandFailed(Exception):

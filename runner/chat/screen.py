@@ -9,8 +9,8 @@ from typing import Protocol
 from runner.events import Event, TurnFinished
 from runner.limits import TurnUsage
 from runner.terminal import Terminal, harmless
-from runner.text import size_text
 from runner.turn import WHY
+from sandbox_service.client.text import size_text
 
 
 class Screen(Protocol):

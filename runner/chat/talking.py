@@ -13,8 +13,8 @@ from runner.limits import TurnLimits
 from runner.loop import Assistant
 from runner.messages import results_of_open_calls
 from runner.model import ChatModel
-from runner.text import size_text
 from sandbox_service.client import ClientError, NotFound, SandboxClient, SessionGone
+from sandbox_service.client.text import size_text
 
 SESSION_OVER = "its session is over; the next code gets a new one, with the files"
 

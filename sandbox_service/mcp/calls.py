@@ -1,6 +1,5 @@
 """Carries out the tools' calls, through the public client, with the caller's own key."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from sandbox_service.client import (
     ProtocolError,
     Session,
 )
+from sandbox_service.client.text import size_text
 from sandbox_service.mcp.answers import FileAnswer, FilesAnswer, ResetAnswer, UploadAnswer
 from sandbox_service.mcp.arguments import (
     Arguments,
@@ -44,7 +44,8 @@ from sandbox_service.mcp.progress import Progress, Report, told_progress
 from sandbox_service.mcp.reading import MOST_READ_BYTES, found, read_result, too_large
 from sandbox_service.mcp.sessions import Opened, Sessions
 from sandbox_service.mcp.shape import session_line, tool_result
-from sandbox_service.mcp.text import paragraphs, size_text
+from sandbox_service.mcp.shaping import shaped
+from sandbox_service.mcp.text import paragraphs
 from sandbox_service.mcp.tools import Definition
 from sandbox_service.mcp.uploading import source_of
 
@@ -123,10 +124,10 @@ class Calls:
         async with told_progress(self._report) as progress:
             result = await _run(opened.session, asked, progress)
         self._sessions.note_result(opened.session, result)
-        return await asyncio.to_thread(tool_result, result, opened.news)
+        return await shaped(tool_result, result, opened.news)
 
     async def _upload(self, opened: Opened, asked: UploadFile) -> CallToolResult:
-        source = await asyncio.to_thread(source_of, asked, self._place.folder)
+        source = await shaped(source_of, asked, self._place.folder)
         info = await opened.session.upload(source, asked.path)
         self._sessions.note_upload(opened.session, info.path, source)
         answer = UploadAnswer(session_id=opened.session.id, path=info.path, size=info.size)
@@ -149,7 +150,7 @@ class Calls:
         file = found(info, session.id, self._place.base_url)
         if info.size > MOST_READ_BYTES:
             return too_large(file)
-        return await asyncio.to_thread(read_result, file, await session.download(info.path))
+        return await shaped(read_result, file, await session.download(info.path))
 
     async def _reset(self, opened: Opened) -> CallToolResult:
         kernel = (await opened.session.restart()).raw["kernel"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mcp_types import ImageContent
 
 from sandbox_service.client import Image
-from sandbox_service.mcp.text import size_text
+from sandbox_service.client.text import size_text
 
 # How each picture that models take begins: one that lies about its type fails the model's call.
 SIGNATURES = {

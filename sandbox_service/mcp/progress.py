@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from sandbox_service.client import OutputChanged
 from sandbox_service.client.outputs import joined
-from sandbox_service.mcp.text import plain
+from sandbox_service.client.text import plain
 
 EVERY_S = 0.1
 """A cell may print thousands of lines a second: they are told together."""

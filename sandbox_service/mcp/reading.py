@@ -15,10 +15,11 @@ from mcp_types import (
 )
 
 from sandbox_service.client import FileInfo
+from sandbox_service.client.text import size_text
 from sandbox_service.mcp.answers import ReadAnswer
 from sandbox_service.mcp.pictures import content_of, is_showable, media_type_of
 from sandbox_service.mcp.shape import session_line
-from sandbox_service.mcp.text import short, size_text
+from sandbox_service.mcp.text import short
 
 MOST_READ_BYTES = 8 * 1024 * 1024
 """Larger files are not fetched at all."""

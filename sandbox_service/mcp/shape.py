@@ -7,10 +7,11 @@ from mcp_types import CallToolResult, ContentBlock, ResourceLink, TextContent
 
 from sandbox_service.client import Artifact, ExecutionResult
 from sandbox_service.client.outputs import Output, images_of, joined
+from sandbox_service.client.text import plain, size_text
 from sandbox_service.client.wording import ENDINGS, STATE_LOST
 from sandbox_service.mcp.answers import ArtifactAnswer, ExecutionAnswer
 from sandbox_service.mcp.pictures import Pictures
-from sandbox_service.mcp.text import paragraphs, plain, short, short_traceback, size_text
+from sandbox_service.mcp.text import paragraphs, short, short_traceback
 
 TEXT_CHARS = 12_000
 VALUE_CHARS = 4_000

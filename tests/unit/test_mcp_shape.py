@@ -21,6 +21,7 @@ from runner import tool as runner_tool
 from sandbox_service.client import ClientError, ExecutionResult, ServiceUnreachable, StreamBroken
 from sandbox_service.client.errors import api_error
 from sandbox_service.client.parsing import parse_artifact
+from sandbox_service.client.text import plain, size_text
 from sandbox_service.client.transport import Transport
 from sandbox_service.client.wording import CODE, EXECUTE_PYTHON, description
 from sandbox_service.mcp.failures import CutShort, told, told_cut_short
@@ -28,7 +29,7 @@ from sandbox_service.mcp.pictures import MOST_BYTES, SIGNATURES
 from sandbox_service.mcp.reading import Found, read_result
 from sandbox_service.mcp.server import result_for
 from sandbox_service.mcp.shape import TEXT_CHARS, tool_result
-from sandbox_service.mcp.text import plain, short, short_traceback, size_text
+from sandbox_service.mcp.text import short, short_traceback
 
 PNG = SIGNATURES["image/png"] + b"\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4)
 ONE_MIB = 1024 * 1024

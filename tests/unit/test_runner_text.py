@@ -5,14 +5,9 @@ import time
 
 import pytest
 
-from runner.text import (
-    first_and_last_lines,
-    head_and_tail,
-    plain,
-    size_text,
-    trimmed_traceback,
-)
+from runner.text import first_and_last_lines, head_and_tail, trimmed_traceback
 from runner.tokens import token_estimate
+from sandbox_service.client.text import plain, size_text
 
 
 @pytest.mark.parametrize(
