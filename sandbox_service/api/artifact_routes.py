@@ -12,7 +12,7 @@ from sandbox_service.api.answers import json_answer
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.file_routes import attachment
 from sandbox_service.api.presenter import Presenter
-from sandbox_service.api.ranges import ByteRange, cut, parse_range
+from sandbox_service.api.ranges import ByteRange, first_bytes, parse_range
 from sandbox_service.api.schemas import LinkQuery
 from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Download
@@ -23,7 +23,7 @@ from sandbox_service.domain.values import ArtifactRecord
 
 _TAG = "Artifacts"
 _ONE = "/v1/artifacts/{artifact_id}"
-_LINK_TEXT = "Takes a key, or the `expires` and `signature` of a link in place of one."
+_LINK_TEXT = "Takes a key, or the `expires`, `issued` and `signature` of a link in place of one."
 
 
 class ArtifactRoutes:
@@ -79,8 +79,8 @@ class ArtifactRoutes:
     async def _open_range(
         self, record: ArtifactRecord, chosen: ByteRange
     ) -> AsyncIterator[FileStream]:
-        async with self._artifacts.open(record) as stream:
-            yield FileStream(size=chosen.size, chunks=cut(stream.chunks, chosen))
+        async with self._artifacts.open(record, chosen.first) as stream:
+            yield FileStream(size=chosen.size, chunks=first_bytes(stream.chunks, chosen.size))
 
     def endpoints(self) -> list[Endpoint]:
         return [*self._read_endpoints(), *self._end_endpoints()]

@@ -54,7 +54,7 @@ class Keys(Protocol):
 
 
 class LinkVerifier(Protocol):
-    def verify(self, artifact_id: str, expires: str, signature: str) -> None: ...
+    def verify(self, artifact_id: str, expires: str, signature: str, issued: str = "") -> None: ...
 
 
 REFUSALS = (Unauthenticated, PermissionDenied, NotYours, RateLimited)
@@ -120,8 +120,9 @@ class Gate:
         """A link that does not hold is no obstacle to a key that does."""
         artifact_id = request.path_params["artifact_id"]
         query = request.query_params
+        expires, issued = query.get("expires", ""), query.get("issued", "")
         try:
-            self._links.verify(artifact_id, query.get("expires", ""), query["signature"])
+            self._links.verify(artifact_id, expires, query["signature"], issued)
         except ServiceError:
             if "authorization" in request.headers:
                 return self._by_key(rule, request)

@@ -8,9 +8,10 @@ from starlette.responses import Response
 from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import last_event_id, read_model, read_query
 from sandbox_service.api.endpoint import Endpoint, principal_of
+from sandbox_service.api.flowing import flowing_json
 from sandbox_service.api.once import begin_once
 from sandbox_service.api.one_call import OneCall
-from sandbox_service.api.presenter import Presenter, page
+from sandbox_service.api.presenter import Presenter, page_frame
 from sandbox_service.api.running import Runner, check_code, wants_stream
 from sandbox_service.api.schemas import EventsQuery, ExecuteBody, PageQuery, RunBody
 from sandbox_service.api.services import Services
@@ -42,6 +43,7 @@ class ExecutionRoutes:
         self._services = services
         self._executions = services.executions
         self._present = presenter
+        self._pace = services.pace
         self._runner = Runner(services, presenter)
         self._max_code_bytes = services.settings.max_code_bytes
         # JSON may need three bytes for one of code: \n, \" and \uXXXX.
@@ -78,8 +80,10 @@ class ExecutionRoutes:
     async def list_executions(self, request: Request) -> Response:
         query = read_query(request, PageQuery)
         records = await self._executions.history(*_session(request), query.limit + 1, query.after)
-        data = [self._present.execution(record, request) for record in records[: query.limit]]
-        return json_answer(page(data, has_more=len(records) > query.limit))
+        shown = records[: query.limit]
+        cursor = shown[-1].id if len(records) > query.limit else None
+        items = (self._present.execution(record, request) for record in shown)
+        return flowing_json(page_frame(cursor), "data", items, self._pace)
 
     async def get_execution(self, request: Request) -> Response:
         record = await self._executions.get(*_session(request), _execution_id(request))

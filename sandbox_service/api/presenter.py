@@ -118,9 +118,9 @@ def kernel_state(record: SessionRecord) -> str:
 
 def page(data: Sequence[Json], *, has_more: bool = False) -> Json:
     """One page of a list, with the cursor to the next one."""
-    return {
-        "object": "list",
-        "data": data,
-        "has_more": has_more,
-        "next_cursor": data[-1]["id"] if has_more else None,
-    }
+    return {**page_frame(data[-1]["id"] if has_more else None), "data": data}
+
+
+def page_frame(next_cursor: str | None) -> Json:
+    """What a page has beside its data; the last page has no cursor."""
+    return {"object": "list", "has_more": next_cursor is not None, "next_cursor": next_cursor}

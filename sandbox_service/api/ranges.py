@@ -42,14 +42,12 @@ def parse_range(header: str, size: int) -> ByteRange | None:
     return chosen
 
 
-async def cut(chunks: AsyncIterator[bytes], chosen: ByteRange) -> AsyncIterator[bytes]:
-    """The chosen bytes of a stream."""
-    position = 0
+async def first_bytes(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """The first `size` bytes of a stream; no more of it is read than they need."""
+    left = size
     async for chunk in chunks:
-        start, stop = chosen.first - position, chosen.last + 1 - position
-        position += len(chunk)
-        piece = chunk[max(0, start) : max(0, stop)]
-        if piece:
+        if piece := chunk[:left]:
             yield piece
-        if position > chosen.last:
+        left -= len(chunk)
+        if left <= 0:
             return

@@ -136,4 +136,5 @@ class LinkQuery(BaseModel):
     """A signed link's parts, in place of a key."""
 
     expires: str | None = None
+    issued: str | None = None
     signature: str | None = None

@@ -1,12 +1,12 @@
 """Sessions: open, list, read, change, close, interrupt, restart, notebook."""
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import read_model, read_query
 from sandbox_service.api.endpoint import Endpoint, principal_of
+from sandbox_service.api.flowing import flowing_json
 from sandbox_service.api.once import begin_once, note_done
 from sandbox_service.api.presenter import Presenter, page
 from sandbox_service.api.schemas import OpenSessionBody, PageQuery, UpdateSessionBody
@@ -25,6 +25,7 @@ class SessionRoutes:
         self._executions = services.executions
         self._once = services.once
         self._present = presenter
+        self._pace = services.pace
 
     async def open_session(self, request: Request) -> Response:
         body = await read_model(request, OpenSessionBody)
@@ -72,8 +73,12 @@ class SessionRoutes:
         tenant, session_id = _named(request)
         executions = await self._executions.history(tenant, session_id)
         notebook = to_notebook(executions, {"session_id": session_id})
-        return Response(
-            orjson.dumps(notebook, option=orjson.OPT_INDENT_2),
+        cells = notebook.pop("cells")
+        return flowing_json(
+            notebook,
+            "cells",
+            cells,
+            self._pace,
             media_type="application/x-ipynb+json",
             headers={"Content-Disposition": f'attachment; filename="{session_id}.ipynb"'},
         )

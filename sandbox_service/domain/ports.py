@@ -232,8 +232,8 @@ class BlobStore(Protocol):
         """Store what `chunks` yield under `key`, all or nothing. Raises TooLarge above `max_bytes`."""
         ...
 
-    def open(self, key: str) -> AbstractAsyncContextManager["FileStream"]:
-        """Raises NotFound."""
+    def open(self, key: str, first: int = 0) -> AbstractAsyncContextManager["FileStream"]:
+        """The bytes from number `first` on, and how many those are. Raises NotFound."""
         ...
 
     async def delete(self, key: str) -> None:

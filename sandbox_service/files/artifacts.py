@@ -144,9 +144,11 @@ class Artifacts:
             raise SessionGone("The artifact's retention has ended.", code="artifact_expired")
         return record
 
-    def open(self, record: ArtifactRecord) -> AbstractAsyncContextManager[FileStream]:
-        """The artifact's bytes. Raises NotFound when they are gone."""
-        return self._blobs.open(record.id)
+    def open(
+        self, record: ArtifactRecord, first: int = 0
+    ) -> AbstractAsyncContextManager[FileStream]:
+        """The artifact's bytes from number `first` on. Raises NotFound when they are gone."""
+        return self._blobs.open(record.id, first)
 
     async def delete(self, record: ArtifactRecord) -> None:
         """Drop the artifact, the bytes before the record; one that is gone stays gone."""

@@ -38,9 +38,10 @@ class DirectoryBlobStore:
         return Blob(key, draft.size, draft.sha256)
 
     @asynccontextmanager
-    async def open(self, key: str) -> AsyncIterator[FileStream]:
-        """The blob's size and bytes. Raises NotFound, Unavailable (disk)."""
-        blob = await in_thread(partial(_opened, place(self._root, key))) if is_key(key) else None
+    async def open(self, key: str, first: int = 0) -> AsyncIterator[FileStream]:
+        """The bytes from number `first` on, and how many. Raises NotFound, Unavailable (disk)."""
+        opened = partial(_opened, self._root, key, first)
+        blob = await in_thread(opened) if is_key(key) else None
         if blob is None:
             raise NotFound("No such blob.")
         try:
@@ -124,14 +125,17 @@ class _OpenBlob:
     first: bytes
 
 
-def _opened(path: Path) -> _OpenBlob | None:
+def _opened(root: Path, key: str, first: int) -> _OpenBlob | None:
     """The blob with its first chunk read, so that a small one needs no other hop."""
+    path = place(root, key)
     try:
         file = path.open("rb", buffering=0)
     except FileNotFoundError:
         return None
     try:
-        return _OpenBlob(file, path.stat().st_size, file.read(CHUNK_BYTES))
+        size = max(0, path.stat().st_size - first)
+        file.seek(first)
+        return _OpenBlob(file, size, file.read(CHUNK_BYTES))
     except BaseException:
         file.close()
         raise

@@ -1,4 +1,4 @@
-"""What the links of an artifact are signed with beside its id, so that they can be revoked."""
+"""When the links of an artifact were revoked: those that were signed before do not hold."""
 
 import os
 from pathlib import Path
@@ -8,54 +8,53 @@ from sandbox_service.domain.errors import InvalidRequest
 from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
 from sandbox_service.files.threads import storage_error
 
-MARK_BYTES = 16
-
 
 class LinkMarks(Protocol):
-    """A mark per artifact: empty until its links are revoked, another one after each time."""
+    """The time of an artifact's latest revocation, in microseconds of the Unix epoch; 0 before the first."""
 
-    def of(self, artifact_id: str) -> str: ...
+    def of(self, artifact_id: str) -> int: ...
 
-    def renew(self, artifact_id: str) -> None: ...
+    def renew(self, artifact_id: str, now_us: int) -> None: ...
 
 
 class NoMarks:
     """Links that cannot be revoked."""
 
-    def of(self, artifact_id: str) -> str:
-        return ""
+    def of(self, artifact_id: str) -> int:
+        return 0
 
-    def renew(self, artifact_id: str) -> None:
+    def renew(self, artifact_id: str, now_us: int) -> None:
         raise InvalidRequest("Links cannot be revoked here.")
 
 
 class DirectoryLinkMarks:
     """Marks as files beside the artifacts' records, which every process that serves them sees at once.
 
-    Random marks, so that two who revoke at the same time need no lock.
+    A mark's time is that of its file.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def of(self, artifact_id: str) -> str:
-        """The mark. Raises Unavailable when it cannot be read: a revoked link must not hold then."""
+    def of(self, artifact_id: str) -> int:
+        """The time. Raises Unavailable when it cannot be read: a revoked link must not hold then."""
         if not is_key(artifact_id):
-            return ""
+            return 0
         try:
-            return "\n" + place(self._root, artifact_id, LINKS_SUFFIX).read_bytes().hex()
+            return place(self._root, artifact_id, LINKS_SUFFIX).stat().st_mtime_ns // 1000
         except FileNotFoundError:
-            return ""
+            return 0
         except OSError as error:
             raise storage_error(error) from error
 
-    def renew(self, artifact_id: str) -> None:
-        """Give the artifact a fresh mark. Raises Unavailable (disk)."""
+    def renew(self, artifact_id: str, now_us: int) -> None:
+        """Note a revocation. Raises Unavailable (disk)."""
         path = place(self._root, artifact_id, LINKS_SUFFIX)
         draft = draft_of(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(os.urandom(MARK_BYTES))
+            draft.touch()
+            os.utime(draft, ns=(now_us * 1000, now_us * 1000))
             draft.replace(path)
         except OSError as error:
             raise storage_error(error) from error

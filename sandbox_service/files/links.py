@@ -16,6 +16,7 @@ from sandbox_service.files.places import draft_of
 
 KEY_BYTES = 32
 _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
+_ISSUED = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 def load_or_make_key(path: Path) -> bytes:
@@ -54,7 +55,10 @@ def _make(path: Path) -> None:
 
 
 class Links:
-    """Signs and checks links with HMAC-SHA256 over the artifact's id and the expiry."""
+    """Signs and checks links with HMAC-SHA256 over the artifact's id, the expiry and the time of signing.
+
+    Signing needs no more than the key; only who opens a link asks whether it was revoked.
+    """
 
     def __init__(self, key: bytes, clock: Clock, marks: LinkMarks | None = None) -> None:
         self._key = key
@@ -62,15 +66,17 @@ class Links:
         self._marks = marks or NoMarks()
 
     def sign(self, artifact_id: str, expires_at: datetime) -> str:
-        """The query of a link that holds until `expires_at`: `expires=...&signature=...`."""
-        expires = str(math.floor(expires_at.timestamp()))
-        return urlencode({"expires": expires, "signature": self._signature(artifact_id, expires)})
+        """The query of a link that holds until `expires_at`: `expires=...&issued=...&signature=...`."""
+        expires, issued = str(math.floor(expires_at.timestamp())), str(self._now_us())
+        signature = self._signature(artifact_id, expires, issued)
+        return urlencode({"expires": expires, "issued": issued, "signature": signature})
 
-    def verify(self, artifact_id: str, expires: str, signature: str) -> None:
+    def verify(self, artifact_id: str, expires: str, signature: str, issued: str = "") -> None:
         """Return when the link holds. Raises PermissionDenied: `invalid_link`, `link_expired`."""
-        expected = self._signature(artifact_id, expires).encode()
+        expected = self._signature(artifact_id, expires, issued).encode()
         is_ours = hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
-        if not is_ours or _EXPIRES.fullmatch(expires) is None:
+        is_well_formed = _EXPIRES.fullmatch(expires) and _ISSUED.fullmatch(issued)
+        if not is_ours or not is_well_formed or int(issued) <= self._marks.of(artifact_id):
             raise PermissionDenied("The link is not valid, or was revoked.", code="invalid_link")
         if int(expires) <= self._clock.now().timestamp():
             expired = datetime.fromtimestamp(int(expires), UTC).isoformat()
@@ -78,9 +84,11 @@ class Links:
 
     def revoke(self, artifact_id: str) -> None:
         """No link that was signed before opens the artifact any more. Raises Unavailable (disk)."""
-        self._marks.renew(artifact_id)
+        self._marks.renew(artifact_id, self._now_us())
 
-    def _signature(self, artifact_id: str, expires: str) -> str:
-        mark = self._marks.of(artifact_id)
-        message = f"artifact\n{artifact_id}\n{expires}{mark}".encode("utf-8", "replace")
-        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+    def _now_us(self) -> int:
+        return int(self._clock.now().timestamp() * 1e6)
+
+    def _signature(self, artifact_id: str, expires: str, issued: str) -> str:
+        message = f"artifact\n{artifact_id}\n{expires}\n{issued}".encode("utf-8", "replace")
+        return hmac.digest(self._key, message, hashlib.sha256).hex()

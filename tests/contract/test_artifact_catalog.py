@@ -148,7 +148,7 @@ async def test_sizes_are_the_sums_by_tenant(make: Make) -> None:
 async def test_with_a_record_the_mark_of_its_links_goes(make: Make, root: Path) -> None:
     record = artifact()
     await make().add(record)
-    DirectoryLinkMarks(root).renew(record.id)
+    DirectoryLinkMarks(root).renew(record.id, 1)
     assert len(names_in(root)) == 2
     await make().delete(record.id)
     assert names_in(root) == []

@@ -208,3 +208,12 @@ async def test_strays_are_removed_after_their_grace(root: Path) -> None:
         os.utime(path, (1, 1))
     assert await remove_strays(root, grace_s=3600) == 2
     assert {path.name for path in files_in(root)} == {"art_kept", "art_kept.json", "art_young"}
+
+
+@pytest.mark.parametrize("first", [0, 1, 1024 * 1024, 2_999_999, 3_000_000, 9_000_000])
+async def test_a_blob_is_opened_at_any_byte(store: DirectoryBlobStore, first: int) -> None:
+    content = bytes(range(250)) * 12_000
+    await store.put("art_1", chunked(content), len(content))
+    async with store.open("art_1", first) as stream:
+        assert stream.size == len(content[first:])
+        assert b"".join([chunk async for chunk in stream.chunks]) == content[first:]

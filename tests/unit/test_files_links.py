@@ -102,10 +102,12 @@ def test_a_revoked_link_holds_for_no_process_and_newer_ones_do(tmp_path: Path) -
     for _ in range(2):
         query = signed(ours, clock)
         theirs.verify("art_1", **query)
+        clock.advance(0.001)
         ours.revoke("art_1")
         with pytest.raises(PermissionDenied) as refusal:
             theirs.verify("art_1", **query)
         assert refusal.value.code == "invalid_link"
+        clock.advance(0.001)
     theirs.verify("art_2", **{name: v[0] for name, v in parse_qs(other).items()})
 
 
@@ -114,3 +116,20 @@ def test_a_link_to_what_is_no_artifact_is_invalid(tmp_path: Path) -> None:
     for name in ("../../etc/passwd", "", "\x00", "a" * 500):
         with pytest.raises(PermissionDenied):
             links.verify(name, "99999999999", "0" * 64)
+
+
+class UnreadableMarks:
+    """Of a disk that must not be asked."""
+
+    def of(self, artifact_id: str) -> int:
+        raise AssertionError("a link was signed with a look at the disk")
+
+    def renew(self, artifact_id: str, now_us: int) -> None:
+        raise AssertionError("nothing was revoked")
+
+
+def test_signing_costs_no_look_at_the_disk() -> None:
+    """A page of 100 executions has up to 10,000 links."""
+    clock = SteppedClock()
+    query = signed(Links(KEY, clock, UnreadableMarks()), clock)
+    Links(KEY, clock).verify("art_1", **query)

@@ -331,22 +331,22 @@ class MemoryArtifacts:
         return record
 
     @asynccontextmanager
-    async def open(self, record: ArtifactRecord) -> AsyncIterator[FileStream]:
-        _, content = self._kept[record.id]
+    async def open(self, record: ArtifactRecord, first: int = 0) -> AsyncIterator[FileStream]:
+        content = self._kept[record.id][1][first:]
         yield FileStream(len(content), _chunks(content))
 
 
 class MemoryLinkMarks:
-    """Marks of links that count the revocations."""
+    """The times of revocations, in a dictionary."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
+        self._times: dict[str, int] = {}
 
-    def of(self, artifact_id: str) -> str:
-        return str(self._counts.get(artifact_id, ""))
+    def of(self, artifact_id: str) -> int:
+        return self._times.get(artifact_id, 0)
 
-    def renew(self, artifact_id: str) -> None:
-        self._counts[artifact_id] = self._counts.get(artifact_id, 0) + 1
+    def renew(self, artifact_id: str, now_us: int) -> None:
+        self._times[artifact_id] = now_us
 
 
 class MemoryAudit:
