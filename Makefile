@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup venv engine runsc redis image serve demo test check lint format types imports lock bench faults clean
+.PHONY: help setup venv engine runsc redis image serve demo test check static unit suites lint format types imports lock bench faults clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+SUITES := $(addprefix tests/,contract integration e2e security faults)
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -46,8 +47,18 @@ test: venv  ## everything that CI checks: lint, format, types, import rules, tes
 	@$(MAKE) --no-print-directory image || [ -z "$${CI:-}" ]
 	@$(MAKE) --no-print-directory check
 
-check: lint types imports
-	@echo "== tests" && $(BIN)/python -m pytest $(ARGS)
+# Two things at a time: static checks beside the unit tests, then the suites that start processes and containers.
+check: venv
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target static unit
+	@$(MAKE) --no-print-directory suites
+
+static: lint types imports
+
+unit: venv  ## the unit tests: no engine, under a minute
+	@echo "== unit tests" && $(BIN)/python -m pytest tests/unit $(ARGS)
+
+suites: venv  ## every other suite, two files of tests at a time (needs the image; ARGS="-k redis")
+	@echo "== suites" && $(BIN)/python -m pytest $(SUITES) -n 2 --dist loadfile $(ARGS)
 
 lint: venv  ## ruff: rules and format
 	@echo "== lint" && $(BIN)/ruff check .

@@ -13,6 +13,7 @@ from docker.errors import DockerException, ImageNotFound
 from tests.support.service import ServiceProcess
 
 IMAGE = "sandbox-python:latest"
+pytest_plugins = ["tests.support.machine"]
 
 # A run in the background of a script ignores Ctrl-C, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

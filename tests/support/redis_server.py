@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-START_DEADLINE_S = 10
-STOP_DEADLINE_S = 10
+from tests.support.ports import free_port
+
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 60
 OPTIONS = {
     "bind": "127.0.0.1",
     "save": "",
@@ -37,7 +39,7 @@ class RedisServer:
 
     def __init__(self) -> None:
         require_redis_server()
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._directory = Path(tempfile.mkdtemp(prefix="sbx-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -110,9 +112,3 @@ class RedisServer:
             self._process.send_signal(number)
             self._process.wait(STOP_DEADLINE_S)
             self._process = None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

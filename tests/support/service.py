@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,8 +12,10 @@ from pathlib import Path
 
 import httpx
 
-START_DEADLINE_S = 30
-STOP_DEADLINE_S = 30
+from tests.support.ports import free_port
+
+START_DEADLINE_S = 60
+STOP_DEADLINE_S = 60
 
 
 class ServiceProcess:
@@ -24,7 +25,7 @@ class ServiceProcess:
         self.key = secrets.token_urlsafe(16)
         self.other_key = secrets.token_urlsafe(16)
         self.instance = f"test-{secrets.token_hex(4)}"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.directory = directory
         # Unix socket paths are short: the control directories do not fit below pytest's own.
@@ -129,9 +130,3 @@ def _target(link: Path) -> str:
         return os.readlink(link)
     except FileNotFoundError:  # closed in between
         return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
