@@ -79,4 +79,5 @@ def short_dir(request) -> Iterator[Path]:
 def containers_of(engine: docker.DockerClient, instance: str) -> list[str]:
     """Names of the containers that an instance of the service has at the engine."""
     label = f"sandbox-service.instance={instance}"
-    return [c.name for c in engine.containers.list(all=True, filters={"label": label})]
+    found = engine.api.containers(all=True, filters={"label": label})
+    return [container["Names"][0].removeprefix("/") for container in found]

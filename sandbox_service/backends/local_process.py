@@ -7,6 +7,7 @@ from contextlib import suppress
 
 MARK = "SANDBOX_LOCAL_ID"
 ROUNDS = 200
+QUIET_ROUNDS = 3
 STEP_S = 0.01
 
 
@@ -17,10 +18,16 @@ def pids_of(sandbox_id: str) -> list[int]:
 
 
 async def end_all(sandbox_id: str) -> None:
-    """Kill them until none is left: what they fork in between is found in the next round."""
+    """Kill them until none is left: what they fork in between is found in the next round.
+
+    While a process becomes another program it has no environment for a moment, so that one round without a
+    find is not the end yet.
+    """
+    quiet = 0
     for _ in range(ROUNDS):
         pids = pids_of(sandbox_id)
-        if not pids:
+        quiet = 0 if pids else quiet + 1
+        if quiet == QUIET_ROUNDS:
             return
         for pid in pids:
             with suppress(ProcessLookupError):

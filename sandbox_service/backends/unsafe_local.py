@@ -86,8 +86,10 @@ class UnsafeLocalBackend:
     async def stop(self, ref: SandboxRef) -> None:
         """Kill every process of the sandbox and remove its directory. Idempotent."""
         await asyncio.to_thread(label_files.remove, self._root, ref.sandbox_id)
-        await local_process.end_all(ref.sandbox_id)
         process = self._processes.pop(ref.sandbox_id, None)
+        if process is not None:
+            process.kill()  # one that was just made carries no mark yet
+        await local_process.end_all(ref.sandbox_id)
         if process is not None:
             await asyncio.to_thread(process.wait)
         directory = self._directory(ref.sandbox_id)

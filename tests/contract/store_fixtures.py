@@ -36,6 +36,7 @@ class StoreHouse:
         self.instance = f"test-{secrets.token_hex(4)}"
         self.redis_url = redis_url
         self.clock = SteppedClock()
+        self.breaker_clock: SteppedClock | None = None
         self._path = directory / "store.log"
 
     @asynccontextmanager
@@ -46,7 +47,7 @@ class StoreHouse:
                 yield stores
         else:
             async with (
-                open_redis(self.redis_url) as connection,
+                open_redis(self.redis_url, self.breaker_clock) as connection,
                 redis_stores(connection, self.instance, chosen) as stores,
             ):
                 yield stores

@@ -1,7 +1,7 @@
 """What every Journals promises."""
 
 import asyncio
-import time
+from contextlib import suppress
 
 import pytest
 
@@ -205,12 +205,18 @@ async def test_of_a_long_queue_too_the_older_give_way(stores, session):
     assert lengths == [2] * 4 + [3] * FULL_JOURNALS
 
 
-async def within(seconds: float, waiting) -> bool:
-    """Whether it returns within so many seconds."""
-    try:
-        async with asyncio.timeout(seconds):
+async def heard(waiting) -> bool:
+    """Returns when it does."""
+    async with asyncio.timeout(60):
+        await waiting
+    return True
+
+
+async def silent(waiting) -> bool:
+    """Whether it does not return for a while."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
             await waiting
-    except TimeoutError:
         return False
     return True
 
@@ -218,22 +224,19 @@ async def within(seconds: float, waiting) -> bool:
 async def test_a_watch_tells_of_each_write(stores, granted):
     record, lease = granted
     with stores.journals.watch(record.id) as news:
-        await asyncio.sleep(0.05)
         for number in range(1, 4):
             news.clear()
-            assert not await within(0.05, news.wait())
             await stores.journals.write(lease, as_running(record), [printed(number)])
-            assert await within(1, news.wait())
+            assert await heard(news.wait())
 
 
 async def test_a_watch_for_the_end_is_told_of_nothing_else(stores, granted):
     record, lease = granted
     with stores.journals.watch(record.id) as news:
-        await asyncio.sleep(0.05)
         await stores.journals.write(lease, as_running(record), [printed(1)])
-        assert not await within(0.1, news.wait_final())
+        assert await silent(news.wait_final())
         await stores.journals.write(lease, as_ok(record), [])
-        assert await within(1, news.wait_final())
+        assert await heard(news.wait_final())
 
 
 async def test_what_was_written_after_clear_and_before_wait_is_told(stores, granted):
@@ -241,10 +244,10 @@ async def test_what_was_written_after_clear_and_before_wait_is_told(stores, gran
     with stores.journals.watch(record.id) as news:
         news.clear()
         await stores.journals.write(lease, as_running(record), [printed(1)])
-        assert await within(0.05, news.wait())
+        assert await heard(news.wait())
 
 
-async def test_another_replica_is_told_at_once(replicas, redis_house):
+async def test_another_replica_is_told(replicas, redis_house):
     first, second = replicas
     session = await opened_session(first, redis_house.clock)
     record, lease = await accepted(first, session.id)
@@ -252,11 +255,9 @@ async def test_another_replica_is_told_at_once(replicas, redis_house):
         await asyncio.sleep(0.1)
         news.clear()
         await first.journals.write(lease, as_running(record), [printed(1)])
-        begun = time.monotonic()
-        assert await within(1, news.wait())
-        assert time.monotonic() - begun < 0.2
+        assert await heard(news.wait())
         await first.journals.write(lease, as_ok(record), [completed(2, as_ok(record))])
-        assert await within(1, news.wait_final())
+        assert await heard(news.wait_final())
     assert span(await read(second, record)) == [1, 2]
 
 

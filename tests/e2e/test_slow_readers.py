@@ -63,13 +63,13 @@ async def dropped(client: httpx.AsyncClient) -> float:
 
 
 async def until_dropped(client: httpx.AsyncClient, count: float) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await dropped(client) < count:
             await asyncio.sleep(0.1)
 
 
 async def until_sockets(place: ServiceProcess, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while place.open_sockets() > count:
             await asyncio.sleep(0.1)
 
@@ -81,7 +81,7 @@ async def test_a_stream_that_nobody_reads_is_dropped_and_its_execution_ends(
     body = {"code": FLOODS_TWICE, "stream": True, "cancel_on_disconnect": True}
     with ask(place, "POST", f"{session}/executions", body):
         await until_dropped(client, before + 1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (execution := await latest(client, session))["status"] == "running":
                 await asyncio.sleep(0.1)
         await until_sockets(place, sockets)
@@ -132,7 +132,7 @@ async def test_a_crowd_that_never_reads_takes_nothing_from_who_does(
         for _ in range(CROWD):
             crowd.enter_context(ask(place, "GET", url, {}))
         for _ in range(10):
-            answer = await client.post(f"{session}/executions", json={"code": "6 * 7"}, timeout=5)
+            answer = await client.post(f"{session}/executions", json={"code": "6 * 7"})
             assert answer.json()["status"] == "ok"
         await until_dropped(client, before + CROWD)
         await until_sockets(place, sockets)

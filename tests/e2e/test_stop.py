@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,13 +12,18 @@ import pytest
 
 from tests.support.service import ServiceProcess
 
-COUNTS = "import time\nfor n in range(40): print('line', n, flush=True); time.sleep(0.1)"
+COUNTS = """
+import os, time
+for n in range(40):
+    print('line', n, flush=True)
+    while n == 20 and not os.path.exists('go'): time.sleep(0.01)
+"""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service that says a second ahead that it stops, and gives running cells half a second."""
-    times = {"SANDBOX_DRAIN_S": "0.5", "SANDBOX_DRAIN_NOTICE_S": "0.5"}
+    """A service that says some time ahead that it stops, and then gives running cells a second."""
+    times = {"SANDBOX_DRAIN_S": "1", "SANDBOX_DRAIN_NOTICE_S": "2"}
     directory = tmp_path_factory.mktemp("stop")
     with ServiceProcess(directory, "unsafe_local", SANDBOX_ON_STOP="keep", **times) as process:
         yield process
@@ -29,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
 def close_all(place: ServiceProcess) -> None:
     """What is kept for the next process is not kept for the next test."""
     headers = {"Authorization": f"Bearer {place.key}"}
-    with httpx.Client(base_url=place.url, headers=headers, timeout=20) as client:
+    with httpx.Client(base_url=place.url, headers=headers, timeout=60) as client:
         for session in client.get("/v1/sessions").json()["data"]:
             client.delete(f"/v1/sessions/{session['id']}")
 
@@ -50,7 +54,7 @@ async def session(client: httpx.AsyncClient) -> AsyncIterator[str]:
 
 async def ended(place: ServiceProcess) -> None:
     assert place._process is not None
-    assert await asyncio.to_thread(place._process.wait, 20) == 0
+    assert await asyncio.to_thread(place._process.wait, 60) == 0
 
 
 def events_in(text: str) -> list[dict[str, Any]]:
@@ -70,8 +74,9 @@ async def test_streams_and_waits_go_on_with_the_next_process(
                 other.post(url, json={"code": "kept + 1"}, headers={"Idempotency-Key": "waits"})
             )
             chunks = answer.aiter_text()
-            while "line 3" not in text:
+            while "line 20" not in text:
                 text += await anext(chunks)
+            await until_accepted(client, url, 3)
             os.kill(place.pid, signal.SIGTERM)
             async with place.client() as prober:
                 assert await first_refusal(prober) == "shutting_down"
@@ -86,6 +91,7 @@ async def test_streams_and_waits_go_on_with_the_next_process(
 
     place.start()
     async with place.client() as again:
+        await again.put(f"{session}/files/go", content=b"")
         headers = {"Last-Event-ID": str(last["last_event_id"])}
         rest = events_in((await again.get(last["events_url"], headers=headers)).text)
         result = await again.post(
@@ -98,9 +104,15 @@ async def test_streams_and_waits_go_on_with_the_next_process(
     assert result.json()["outputs"][0]["data"]["text/plain"] == "42"
 
 
+async def until_accepted(client: httpx.AsyncClient, url: str, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len((await client.get(url)).json()["data"]) < count:
+            await asyncio.sleep(0.02)
+
+
 async def first_refusal(client: httpx.AsyncClient) -> str:
     """Why the process is not ready; it still answers."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while (answer := await client.get("/readyz")).status_code == 200:
             await asyncio.sleep(0.02)
     return str(answer.json()["error"]["code"])
@@ -111,18 +123,16 @@ async def test_a_session_that_was_closed_in_mid_cell_holds_up_nothing(
 ) -> None:
     """Its worker is done at once: the next stop has nothing to wait for."""
     running = asyncio.create_task(
-        client.post(f"{session}/executions", json={"code": "import time; time.sleep(60)"})
+        client.post(f"{session}/executions", json={"code": "import time; time.sleep(600)"})
     )
     await until_worked(client, 1)
     await client.delete(session)
     assert (await running).json()["status"] == "interrupted"
-    started = time.monotonic()
     await until_worked(client, 0)
-    assert time.monotonic() - started < 5
     assert "Traceback" not in place.log_path.read_text()
 
 
 async def until_worked(client: httpx.AsyncClient, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while f"sandbox_queues_worked {count}.0" not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.05)

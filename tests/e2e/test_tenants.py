@@ -86,7 +86,7 @@ def events(place: ServiceProcess, kind: str) -> list[dict[str, Any]]:
 
 async def event(place: ServiceProcess, kind: str, **known: object) -> dict[str, Any]:
     """The event of this kind with these details, once it is written."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             for entry in events(place, kind):
                 if known.items() <= entry.items():
@@ -156,13 +156,13 @@ async def test_sessions_are_counted_and_free_again_when_closed_expired_or_never_
 ) -> None:
     too_big = {"limits": {"memory_bytes": 1 << 50}}
     assert (await first.post("/v1/sessions", json=too_big)).status_code == 400
-    urls = [await opened(first), await opened(first, idle_ttl_s=1)]
+    urls = [await opened(first), await opened(first, idle_ttl_s=4)]
     assert refused_by(await first.post("/v1/sessions", json={})) == "quota_sessions"
     await first.delete(urls[0])
     urls.append(await opened(first))
     while (await first.get(urls[1])).json()["status"] != "expired":
         await asyncio.sleep(0.1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (answer := await first.post("/v1/sessions", json={})).status_code == 429:
             await asyncio.sleep(0.1)
     for url in (urls[2], f"/v1/sessions/{answer.json()['id']}"):
@@ -186,12 +186,14 @@ async def test_a_burst_of_one_tenant_gets_its_quota_and_the_other_is_served(
 async def test_executions_are_counted_also_those_whose_caller_hung_up(
     first: httpx.AsyncClient, session: str
 ) -> None:
-    slow = {"code": "import time; time.sleep(1.5)", "stream": True}
+    waits = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
+    slow = {"code": waits, "stream": True}
     for _ in range(3):
         async with first.stream("POST", f"{session}/executions", json=slow) as answer:
             assert answer.status_code == 200
     assert refused_by(await run(first, session, "1")) == "quota_executions"
-    async with asyncio.timeout(20):
+    await first.put(f"{session}/files/go", content=b"")
+    async with asyncio.timeout(60):
         while (await run(first, session, "1")).status_code == 429:
             await asyncio.sleep(0.2)
     assert (await run(first, session, "1")).status_code == 200
@@ -230,7 +232,7 @@ async def test_files_beyond_the_storage_quota_are_not_kept_and_room_comes_back(
 async def test_limits_of_one_tenant_hold_from_the_next_call_on(
     place: ServiceProcess, first: httpx.AsyncClient, second: httpx.AsyncClient
 ) -> None:
-    assert place.command("quotas", "set", "first", "requests_per_s=0.5").returncode == 0
+    assert place.command("quotas", "set", "first", "requests_per_s=0.1").returncode == 0
     answers = [await first.get("/v1/sessions") for _ in range(3)]
     assert refused_by(answers[-1]) == "rate_requests"
     assert (await second.get("/v1/sessions")).status_code == 200

@@ -10,7 +10,7 @@ from tests.faults.scene import Scene
 from tests.support.cluster import Replica
 
 LINES_PER_S = 3
-RECOVERY_S = 10.0
+RECOVERY_S = 30.0
 
 
 @dataclass(slots=True)

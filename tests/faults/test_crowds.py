@@ -35,7 +35,7 @@ async def test_clients_never_read(tmp_path, seen):
         seen(f"{found.dropped} dropped; {found.grown_bytes // MIB} MiB more at most")
         assert found.dropped == 20
         assert found.grown_bytes < 150 * MIB
-        assert found.slowest_cell_s < 5
+        assert found.slowest_cell_s < 30
         await scene.check()
 
 

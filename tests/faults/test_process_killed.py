@@ -12,7 +12,7 @@ from tests.faults.scene import open_scene
 from tests.support.cluster import ClusterSpec
 
 pytestmark = pytest.mark.docker
-MUST = "has it within 10 s; the resumed client holds every line once; variables are there"
+MUST = "has it within 30 s; the resumed client holds every line once; variables are there"
 
 
 @pytest.mark.fault(

@@ -56,7 +56,7 @@ class PtyProcess:
         """What a person presses to stop things."""
         self.type("\x03")
 
-    def until(self, words: str, within_s: float = 30.0) -> float:
+    def until(self, words: str, within_s: float = 60.0) -> float:
         """Read until these words have come since the last call; returns when that was."""
         deadline = time.monotonic() + within_s
         while (at := self.text.find(words, self._seen)) < 0:
@@ -66,7 +66,7 @@ class PtyProcess:
         self._seen = at + len(words)
         return time.monotonic()
 
-    def wait(self, within_s: float = 30.0) -> int:
+    def wait(self, within_s: float = 60.0) -> int:
         """Read to the end; returns the exit status."""
         deadline = time.monotonic() + within_s
         while self._read(deadline - time.monotonic()):

@@ -19,6 +19,7 @@ OPTIONS = {
     "bind": "127.0.0.1",
     "save": "",
     "appendonly": "yes",
+    "appendfsync": "no",  # the process is killed, never the machine; a busy disk must not hold it up
     "maxmemory-policy": "noeviction",
     "logfile": "redis.log",
 }

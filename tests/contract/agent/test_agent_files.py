@@ -113,8 +113,9 @@ async def test_a_put_is_all_or_nothing(agent: AgentProcess) -> None:
 
     with pytest.raises(Exception):  # noqa: PT011 - however the client reports its own failure
         await agent.client.put("http://agent/v1/files/kept", data=half())
-    await asyncio.sleep(0.05)
-    assert os.listdir(agent.workspace) == ["kept"]
+    async with asyncio.timeout(60):
+        while os.listdir(agent.workspace) != ["kept"]:
+            await asyncio.sleep(0.02)
     assert (agent.workspace / "kept").read_bytes() == b"old"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -147,7 +148,15 @@ async def test_a_death_is_reported_and_the_next_cell_works(
 ) -> None:
     """What was printed before is kept; the next kernel comes by itself."""
     before = (await agent.kernel())["incarnation"]
-    result = await agent.run(f"import time; print('last words'); time.sleep(0.3)\n{code}")
+    heard = agent.workspace / "heard"
+    waits = f"import os, time\nwhile not os.path.exists({str(heard)!r}): time.sleep(0.01)\n"
+    lines: list[Line] = []
+    async for line in agent.lines(f"print('last words', flush=True)\n{waits}{code}"):
+        lines.append(line)
+        if line.get("header", {}).get("msg_type") == "stream":
+            heard.touch()
+    heard.unlink()
+    result = Result(lines)
     assert result.text == "last words\n"
     assert result.end["reason"] == "kernel_died"
     assert result.end["exit"] == exit_
@@ -161,7 +170,7 @@ async def test_exit_ends_the_cell_and_then_the_kernel(agent: AgentProcess) -> No
     """`exit` is answered; the next cell finds a fresh kernel."""
     before = (await agent.kernel())["incarnation"]
     await agent.run("exit")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await agent.kernel())["incarnation"] == before:
             await asyncio.sleep(0.02)
     assert (await agent.run("print(1)")).text == "1\n"
@@ -247,11 +256,11 @@ async def test_code_runs_as_main_in_the_workspace(agent: AgentProcess) -> None:
 
 async def test_health_says_what_the_kernel_does(agent: AgentProcess) -> None:
     """Idle, busy and idle again; each recent execution with its last seq."""
-    running = asyncio.ensure_future(
-        agent.run("import time; time.sleep(0.3)", execution_id="watched")
-    )
-    await asyncio.sleep(0.1)
+    code = "open('begun', 'w').close()\nimport os, time\nwhile not os.path.exists('go'): time.sleep(0.01)"
+    running = asyncio.ensure_future(agent.run(code, execution_id="watched"))
+    await until((agent.workspace / "begun").exists)
     assert (await agent.kernel(wait_s=0))["state"] == "busy"
+    (agent.workspace / "go").touch()
     assert (await agent.kernel())["state"] == "idle"
     health = await agent.value("GET", "health")
     last = (await running).end["seq"]
@@ -278,10 +287,15 @@ async def test_an_agent_that_is_stopped_leaves_nothing(own_agent: AgentProcess) 
     assert all(map(_lives, pids))
     own_agent.process.terminate()
     assert await own_agent.process.wait() == 0
-    await asyncio.sleep(0.1)
-    assert not list(filter(_lives, pids))
+    await until(lambda: not list(filter(_lives, pids)))
     assert sorted(path.name for path in own_agent.root.iterdir()) == ["home", "tmp", "workspace"]
     assert list((own_agent.root / "tmp").iterdir()) == []
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0.02)
 
 
 def _lives(pid: int | str) -> bool:
