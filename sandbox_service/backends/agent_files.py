@@ -10,14 +10,14 @@ import aiohttp
 from pydantic import BaseModel, Field
 
 from sandbox_service.backends.agent_http import (
-    SILENCE_S,
-    STREAM,
     AgentHttp,
+    Count,
     line_errors,
     parse_answer,
     read_chunk,
     within,
 )
+from sandbox_service.backends.agent_patience import Patience
 from sandbox_service.domain.errors import AgentViolation, SandboxLost, ServiceError
 from sandbox_service.domain.names import decode_name, encode_name
 from sandbox_service.domain.ports import FileStream
@@ -53,7 +53,7 @@ class AgentFiles:
             size = response.content_length
             if size is None:
                 raise AgentViolation("The sandbox's agent does not say how long the file is.")
-            async with aclosing(_sized_chunks(response, size)) as chunks:
+            async with aclosing(_sized_chunks(response, size, self._http.patience())) as chunks:
                 yield FileStream(size, chunks)
         finally:
             response.close()
@@ -75,21 +75,22 @@ class AgentFiles:
         """The workspace as a tar stream."""
         response = await self._open("/v1/archive")
         try:
-            async with aclosing(_bounded_chunks(response, ARCHIVE_MAX_BYTES)) as chunks:
+            async with aclosing(_archive_chunks(response, self._http.patience())) as chunks:
                 yield chunks
         finally:
             response.close()
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
-        return await self._http.open("GET", path, timeout=STREAM, buffer_bytes=BUFFER_BYTES)
+        return await self._http.open("GET", path, buffer_bytes=BUFFER_BYTES)
 
     async def _put(self, path: str, chunks: AsyncIterator[bytes]) -> bytes:
+        patience = self._http.patience()
         upload: _Upload | None = None
         try:
             with line_errors():
-                async with asyncio.timeout(SILENCE_S) as patience:
-                    upload = _Upload(chunks, patience)
-                    return await self._http.read("PUT", path, body=upload, timeout=STREAM)
+                async with asyncio.timeout_at(patience.begin()) as due:
+                    upload = _Upload(chunks, patience, due)
+                    return await self._http.send("PUT", path, upload)
         except ServiceError:
             if upload is not None and upload.error is not None:
                 raise upload.error from None
@@ -99,37 +100,43 @@ class AgentFiles:
 class _Upload:
     """The caller's chunks on their way to the agent.
 
-    `patience` runs only while the agent is slow to take a chunk, never while the caller is slow
-    to give one. What the caller's side raises is kept in `error`, because the HTTP library
+    The time that is `due` runs only while the agent is slow to take a chunk, never while the caller is
+    slow to give one. What the caller's side raises is kept in `error`, because the HTTP library
     reports it as a broken connection.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], patience: asyncio.Timeout) -> None:
+    def __init__(
+        self, chunks: AsyncIterator[bytes], patience: Patience, due: asyncio.Timeout
+    ) -> None:
         self.error: Exception | None = None
         self._chunks = chunks
         self._patience = patience
+        self._due = due
 
     def __aiter__(self) -> "_Upload":
         return self
 
     async def __anext__(self) -> bytes:
-        self._patience.reschedule(None)
+        self._patience.end()
+        self._due.reschedule(None)
         try:
-            return await anext(self._chunks)
+            chunk = await anext(self._chunks)
+            self._patience.moved(len(chunk))
+            return chunk
         except StopAsyncIteration:
             raise
         except Exception as error:
             self.error = error
             raise
         finally:
-            self._patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
+            self._due.reschedule(self._patience.begin())
 
 
 class _Entry(BaseModel):
     name: str
     type: Literal["file", "directory"]
-    size: int = Field(ge=0)
-    mtime_ns: int
+    size: Count
+    mtime_ns: int = Field(ge=-(2**100), le=2**100)  # seconds have 64 bits
 
 
 class _Listing(BaseModel):
@@ -155,11 +162,13 @@ def _decoded(name: str) -> str:
         raise AgentViolation(f"The sandbox's agent misnamed a file: {error}.") from None
 
 
-async def _sized_chunks(response: aiohttp.ClientResponse, size: int) -> AsyncGenerator[bytes, None]:
+async def _sized_chunks(
+    response: aiohttp.ClientResponse, size: int, patience: Patience
+) -> AsyncGenerator[bytes, None]:
     """Exactly `size` bytes. Raises SandboxLost when fewer come."""
     left = size
     while left:
-        chunk = await read_chunk(response)
+        chunk = await _next_chunk(response, patience)
         if not chunk:
             raise SandboxLost("The line to the sandbox ended before the file did.")
         if len(chunk) > left:
@@ -168,12 +177,20 @@ async def _sized_chunks(response: aiohttp.ClientResponse, size: int) -> AsyncGen
         yield chunk
 
 
-async def _bounded_chunks(
-    response: aiohttp.ClientResponse, max_bytes: int
+async def _archive_chunks(
+    response: aiohttp.ClientResponse, patience: Patience
 ) -> AsyncGenerator[bytes, None]:
     size = 0
-    while chunk := await read_chunk(response):
+    while chunk := await _next_chunk(response, patience):
         size += len(chunk)
-        if size > max_bytes:
-            raise AgentViolation(f"The archive is over {max_bytes} bytes.")
+        if size > ARCHIVE_MAX_BYTES:
+            raise AgentViolation(f"The archive is over {ARCHIVE_MAX_BYTES} bytes.")
         yield chunk
+
+
+async def _next_chunk(response: aiohttp.ClientResponse, patience: Patience) -> bytes:
+    with line_errors():
+        async with patience.waiting():
+            chunk = await read_chunk(response)
+    patience.moved(len(chunk))
+    return chunk

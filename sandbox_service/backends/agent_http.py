@@ -1,14 +1,16 @@
 """HTTP to one agent: connections kept, answers bounded, failures translated in one place."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from weakref import WeakSet
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from yarl import URL
 
+from sandbox_service.backends.agent_patience import AgentWaits, Patience
 from sandbox_service.domain.errors import (
     AgentViolation,
     InvalidRequest,
@@ -21,15 +23,13 @@ from sandbox_service.domain.values import MIB
 
 CONNECT_S = 2.0
 SHORT_S = 10.0
-SILENCE_S = 30.0
 ERROR_MAX_BYTES = 64 * 1024
 JSON_MAX_BYTES = 4 * MIB
 CONNECTIONS = 64
 
-# The agent pings every 10 s: nobody is behind a stream that is silent for SILENCE_S.
-STREAM = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
-
 Answer = TypeVar("Answer", bound=BaseModel)
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A number from an agent: JSON has room for some with thousands of digits, and we have not."""
 Body = bytes | AsyncIterator[bytes] | None
 
 
@@ -54,7 +54,14 @@ def line_errors() -> Iterator[None]:
 class AgentHttp:
     """Requests over one connection pool; opened inside a running event loop."""
 
-    def __init__(self, connector: aiohttp.BaseConnector, origin: str, token: str | None) -> None:
+    def __init__(
+        self, connector: aiohttp.BaseConnector, origin: str, token: str | None, waits: AgentWaits
+    ) -> None:
+        self.waits = waits
+        # The agent pings every 10 s: nobody is behind a stream that is silent for longer.
+        self._stream = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_S, sock_read=waits.silence_s
+        )
         self._origin = origin
         self._responses: WeakSet[aiohttp.ClientResponse] = WeakSet()
         self._session = aiohttp.ClientSession(
@@ -67,12 +74,18 @@ class AgentHttp:
         )
 
     @classmethod
-    def over_unix(cls, path: str) -> "AgentHttp":
-        return cls(aiohttp.UnixConnector(path, limit=CONNECTIONS), "http://agent", None)
+    def over_unix(cls, path: str, waits: AgentWaits | None = None) -> "AgentHttp":
+        connector = aiohttp.UnixConnector(path, limit=CONNECTIONS)
+        return cls(connector, "http://agent", None, waits or AgentWaits())
 
     @classmethod
     def over_tcp(cls, address: str, token: str) -> "AgentHttp":
-        return cls(aiohttp.TCPConnector(limit=CONNECTIONS), f"http://{address}", token)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        return cls(connector, f"http://{address}", token, AgentWaits())
+
+    def patience(self) -> Patience:
+        """For the waiting for one file or tree, on its way in either direction."""
+        return Patience(self.waits)
 
     async def open(
         self,
@@ -80,13 +93,30 @@ class AgentHttp:
         path: str,
         *,
         body: Body = None,
-        timeout: aiohttp.ClientTimeout = STREAM,
+        timeout: aiohttp.ClientTimeout | None = None,
         buffer_bytes: int = 256 * 1024,
     ) -> aiohttp.ClientResponse:
         """The response with its body still to be read; whoever opens it closes it.
 
-        `path` is already percent-encoded. Raises what the agent's error codes stand for.
+        Without a `timeout` it begins within the time of one silence; how long its body may take is for
+        the reader to say. `path` is percent-encoded. Raises what the agent's error codes stand for.
         """
+        begins_s = self.waits.silence_s if timeout is None else None
+        with line_errors():
+            async with asyncio.timeout(begins_s):
+                return await self._open(method, path, body, timeout or self._stream, buffer_bytes)
+
+    async def send(self, method: str, path: str, body: Body) -> bytes:
+        """The answer to a body of any length; how long that may take is for its source to say."""
+        response = await self._open(method, path, body, self._stream, JSON_MAX_BYTES)
+        try:
+            return await read_bounded(response, JSON_MAX_BYTES)
+        finally:
+            response.close()
+
+    async def _open(
+        self, method: str, path: str, body: Body, timeout: aiohttp.ClientTimeout, buffer_bytes: int
+    ) -> aiohttp.ClientResponse:
         if self._session.closed:
             raise SandboxLost("The line to the sandbox was closed.")
         with line_errors():

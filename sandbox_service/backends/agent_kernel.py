@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from sandbox_service.backends.agent_http import (
     SHORT_S,
     AgentHttp,
+    Count,
     read_chunk,
     within,
 )
@@ -24,14 +25,12 @@ from sandbox_service.domain.ports import (
     ExecutionLine,
     KernelHealth,
 )
-from sandbox_service.domain.values import MIB
+from sandbox_service.domain.values import MAX_OUTPUT_BYTES, MIB
 
 RESTART_S = 30.0
 FINISH_S = 1.0
 ENVELOPE_FACTOR = 1.4
-ENVELOPE_BYTES = 1 * MIB
-# A stream that is taken up again may be of an execution with the largest budget there is.
-RESUMED_OUTPUT_BYTES = 64 * MIB
+ENVELOPE_BYTES = 8 * MIB  # errors over budget, and a thousand names of changed files
 
 
 class AgentKernel:
@@ -48,7 +47,7 @@ class AgentKernel:
     def resume(self, execution_id: str, after_seq: int) -> AsyncGenerator[ExecutionLine, None]:
         """Yield the lines after `after_seq` of an execution. Raises NotFound for an unknown one."""
         path = f"/v1/executions/{quote(execution_id, safe='')}?after={after_seq}"
-        return self._lines("GET", path, None, stream_cap(RESUMED_OUTPUT_BYTES), seq=after_seq)
+        return self._lines("GET", path, None, stream_cap(MAX_OUTPUT_BYTES), seq=after_seq)
 
     async def health(self, wait_s: float = 0.0) -> KernelHealth:
         """The kernel's state; waits up to `wait_s` for it to be idle."""
@@ -98,7 +97,7 @@ class AgentKernel:
 
 class _KernelState(BaseModel):
     state: Literal["starting", "idle", "busy", "dead"]
-    incarnation: int = Field(ge=0)
+    incarnation: Count
 
 
 class _Health(BaseModel):
@@ -106,7 +105,7 @@ class _Health(BaseModel):
 
 
 class _Restarted(BaseModel):
-    incarnation: int = Field(ge=1)
+    incarnation: Count = Field(ge=1)
 
 
 class LineSplitter:

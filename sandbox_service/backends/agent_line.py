@@ -5,6 +5,7 @@ from pydantic import BaseModel, Field
 from sandbox_service.backends.agent_files import AgentFiles
 from sandbox_service.backends.agent_http import AgentHttp
 from sandbox_service.backends.agent_kernel import AgentKernel
+from sandbox_service.backends.agent_patience import AgentWaits
 
 
 class AgentLine:
@@ -16,9 +17,9 @@ class AgentLine:
         self._files = AgentFiles(http)
 
     @classmethod
-    def over_unix(cls, path: str) -> "AgentLine":
+    def over_unix(cls, path: str, waits: AgentWaits | None = None) -> "AgentLine":
         """A line to the socket at `path`; connects with the first call."""
-        return cls(AgentHttp.over_unix(path))
+        return cls(AgentHttp.over_unix(path, waits))
 
     @classmethod
     async def connect_unix(cls, path: str) -> "AgentLine":

@@ -6,11 +6,14 @@ Units are in the names: `_bytes`, `_s` (seconds). Times are timezone-aware UTC d
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 MIB = 1024 * 1024
+
+MAX_OUTPUT_BYTES = 64 * MIB
+"""The most output that an execution may be allowed; the agent is told each one's and keeps as much."""
 
 
 class Value(BaseModel):
@@ -62,8 +65,14 @@ class Template(Value):
         pids=2048,
         workspace_bytes=4096 * MIB,
         execution_timeout_s=3600.0,
-        output_bytes=64 * MIB,
+        output_bytes=MAX_OUTPUT_BYTES,
     )
+
+    @model_validator(mode="after")
+    def _bound_output(self) -> Self:
+        if max(self.limits.output_bytes, self.maximum.output_bytes) > MAX_OUTPUT_BYTES:
+            raise ValueError(f"output_bytes can be at most {MAX_OUTPUT_BYTES}")
+        return self
 
 
 PURPOSE = "purpose"

@@ -2,12 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
-from sandbox_service.domain.errors import NotFound, NotYours, ServiceError, SessionGone, TooLarge
+from sandbox_service.domain.errors import (
+    NotFound,
+    NotYours,
+    SandboxLost,
+    ServiceError,
+    SessionGone,
+    TooLarge,
+)
 from sandbox_service.domain.ids import looks_like, new_id
 from sandbox_service.domain.names import display_path
 from sandbox_service.domain.ports import (
@@ -26,6 +34,7 @@ from sandbox_service.files.room import Room
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ID_PREFIX = "art"
 _SWEEP_BATCH = 200
 
@@ -41,13 +50,18 @@ class ArtifactOwner:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactBounds:
-    """What is kept of one execution's files, and for how long."""
+    """What is kept of one execution's files, and for how long.
+
+    A sandbox has `grace_s` to hand them over, and a second more for each `slowest_bytes_per_s` that came.
+    """
 
     retention_s: float = 7 * 86_400.0
     max_bytes: int = 512 * MIB
     max_total_bytes: int = 4096 * MIB
     max_files: int = 100
     at_once: int = 4
+    grace_s: float = 30.0
+    slowest_bytes_per_s: int = 4 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +187,7 @@ class Artifacts:
 
 
 class _Collection:
-    """Fetches the files of one execution, a few at a time, within what it may take in all."""
+    """Fetches the files of one execution, a few at a time, within the bytes and the time for all of them."""
 
     def __init__(self, blobs: BlobStore, bounds: ArtifactBounds, files: WorkspaceFiles) -> None:
         self._blobs = blobs
@@ -181,24 +195,36 @@ class _Collection:
         self._max_bytes = bounds.max_bytes
         self._left = bounds.max_total_bytes
         self._turns = asyncio.Semaphore(bounds.at_once)  # bounds the open lines to the agent
+        self._ends_at = asyncio.get_running_loop().time() + bounds.grace_s
+        self._slowest_bytes_per_s = bounds.slowest_bytes_per_s
 
     async def fetch(self, file: ChangedFile, key: str, room: Room) -> Blob:
         """The size that the agent names only ever refuses early; the bytes are what counts."""
         if file.size > self._max_bytes:
             raise TooLarge(f"The file is larger than {self._max_bytes} bytes.")
         await room.cover(file.size)
-        async with self._turns, self._files.read(file.path) as stream:
-            return await self._blobs.put(key, self._counted(stream.chunks, room), self._max_bytes)
+        async with self._turns, AsyncExitStack() as stack:
+            opening = stack.enter_async_context(self._files.read(file.path))
+            chunks = (await self._in_time(opening)).chunks
+            return await self._blobs.put(key, self._counted(chunks, room), self._max_bytes)
 
     async def _counted(self, chunks: AsyncIterator[bytes], room: Room) -> AsyncIterator[bytes]:
         size = 0
-        async for chunk in chunks:
+        while chunk := await self._in_time(anext(chunks, b"")):
             size += len(chunk)
+            self._ends_at += len(chunk) / self._slowest_bytes_per_s
             await room.cover(size)
             self._left -= len(chunk)
             if self._left < 0:
                 raise TooLarge("The execution's files are too large in all.")
             yield chunk
+
+    async def _in_time(self, step: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout_at(self._ends_at):
+                return await step
+        except TimeoutError:
+            raise SandboxLost("The sandbox took too long to hand it over.") from None
 
 
 def _reason(error: ServiceError) -> str:

@@ -13,6 +13,7 @@ from sandbox_service.kernels.errors import error_node, error_size
 ReplyStatus = Literal["ok", "error", "aborted"]
 MAX_OUTPUTS = 2000
 _MAX_ERRORS_OVER_BUDGET = 4
+_MAX_MARKS = 100
 _BUNDLE_BYTES = 32  # what a bundle costs at least, so that empty ones are not free
 _MAX_DISPLAY_ID_CHARS = 256
 _MAX_COUNT = 2**53
@@ -42,7 +43,8 @@ class OutputReducer:
     """Holds the outputs of one execution and says how each line changes them.
 
     `output_bytes` bounds all text and data ever taken in, cleared and replaced ones included.
-    Up to four error nodes of 64 KiB pass beyond it. `truncated` says that something was left out.
+    Up to four error nodes of 64 KiB pass beyond it. `truncated` says that something was left out, and a
+    line on stderr where messages of the kernel were.
     """
 
     def __init__(self, output_bytes: int, max_outputs: int = MAX_OUTPUTS) -> None:
@@ -52,6 +54,7 @@ class OutputReducer:
         self._left = output_bytes
         self._max_outputs = max_outputs
         self._errors_over_budget = 0
+        self._marks_left = _MAX_MARKS
         self._nodes: list[_Stream | Output] = []
         self._displays: dict[str, list[int]] = {}
         self._clear_is_due = False
@@ -67,7 +70,7 @@ class OutputReducer:
         """Take in one line; returns what it changed, in order."""
         if isinstance(line, MessageGap):
             self.truncated = True
-            return []
+            return self._mark(line)
         reduce = _REDUCERS.get(line.msg_type)
         if reduce is None or not isinstance(line.content, dict):
             return []
@@ -78,6 +81,15 @@ class OutputReducer:
         if self._reply_error is None or self._has_error:
             return []
         return self._error(self._reply_error)
+
+    def _mark(self, gap: MessageGap) -> list[OutputChange]:
+        """Say what is missing, where it was lost; that takes nothing off the budget."""
+        if not self._marks_left:
+            return []
+        self._marks_left -= 1
+        text = f"\n[{gap.messages} messages with {gap.size_bytes} bytes were left out here]\n"
+        self._left += len(text)
+        return self._stream({"name": "stderr", "text": text})
 
     def _stream(self, content: Mapping[str, Any]) -> list[OutputChange]:
         text = text_of(content.get("text"))

@@ -193,6 +193,25 @@ class NeverAnswers(FakeAgent):
         await asyncio.Event().wait()
 
 
+class DripsItsHead(FakeAgent):
+    """Sends a byte of its answer's head now and then, for ever."""
+
+    START = b"HTTP/1.1 200 OK\r\nx: "
+
+    async def answer(self, writer: asyncio.StreamWriter) -> None:
+        writer.write(self.START)
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+class DripsItsBody(DripsItsHead):
+    """Sends a byte of a long body now and then."""
+
+    START = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
+
+
 class DiesAfterConnect(FakeAgent):
     """Hangs up as soon as it is asked."""
 

@@ -12,6 +12,7 @@ import pytest
 from sandbox_service.backends.agent_http import AgentHttp, within
 from sandbox_service.backends.agent_kernel import LineSplitter, stream_cap
 from sandbox_service.backends.agent_line import AgentLine
+from sandbox_service.backends.agent_patience import AgentWaits
 from sandbox_service.domain.errors import (
     AgentViolation,
     InvalidRequest,
@@ -26,6 +27,8 @@ from tests.contract.fake_agents import (
     Answers,
     ClosesMidStream,
     DiesAfterConnect,
+    DripsItsBody,
+    DripsItsHead,
     FakeAgent,
     Floods,
     LiesAboutSize,
@@ -44,9 +47,9 @@ REQUEST = ExecuteRequest("exec_1", "print(1)", output_bytes=1000)
 
 
 @asynccontextmanager
-async def line_to(agent: FakeAgent) -> AsyncIterator[AgentLine]:
+async def line_to(agent: FakeAgent, waits: AgentWaits | None = None) -> AsyncIterator[AgentLine]:
     async with agent:
-        line = AgentLine.over_unix(agent.path)
+        line = AgentLine.over_unix(agent.path, waits)
         try:
             yield line
         finally:
@@ -82,6 +85,10 @@ async def write_file(line: AgentLine) -> Any:
 async def chunks_of(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
+
+
+async def restart(line: AgentLine) -> Any:
+    return await line.kernel.restart(1)
 
 
 CALLS = [run, list_files, check_health, read_file, read_archive, write_file]
@@ -199,7 +206,7 @@ async def test_a_flood_of_an_execution_is_a_violation(piece, short_dir) -> None:
 
 async def test_a_flood_of_good_lines_ends_at_the_budget(short_dir) -> None:
     """Well-formed lines without end are cut at the stream's bound."""
-    lines = [stdout_line(seq, "x" * 1000) for seq in range(1, 1200)]
+    lines = [stdout_line(seq, "x" * 8000) for seq in range(1, 1200)]
     assert sum(map(len, lines)) > stream_cap(REQUEST.output_bytes)
     async with line_to(Streams(short_dir, *lines)) as line:
         with pytest.raises(AgentViolation):
@@ -316,6 +323,45 @@ async def test_an_agent_that_keeps_still_is_a_lost_sandbox(short_dir) -> None:
         with pytest.raises(SandboxLost):
             await http.read("GET", "/v1/health", timeout=within(0.05))
         await http.close()
+
+
+@pytest.mark.parametrize(
+    ("agent", "call"),
+    [
+        *((DripsItsHead, call) for call in (run, read_file, read_archive, write_file)),
+        *((DripsItsBody, call) for call in (read_file, read_archive, write_file)),
+    ],
+)
+async def test_an_agent_that_drips_is_a_lost_sandbox(agent, call, short_dir) -> None:
+    """However often something comes, it must come to something."""
+    waits = AgentWaits(silence_s=0.3, slowest_bytes_per_s=1_000_000)
+    async with line_to(agent(short_dir), waits) as line, asyncio.timeout(30):
+        with pytest.raises(SandboxLost):
+            await call(line)
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (check_health, '{"kernel": {"state": "idle", "incarnation": %s}}'),
+        (restart, '{"incarnation": %s}'),
+        (list_files, '{"entries": [{"name": "a", "type": "file", "size": %s, "mtime_ns": 1}]}'),
+        (list_files, '{"entries": [{"name": "a", "type": "file", "size": 1, "mtime_ns": %s}]}'),
+        (list_files, '{"entries": [{"name": "a", "type": "file", "size": 1, "mtime_ns": -%s}]}'),
+        (write_file, '{"name": "a.csv", "type": "file", "size": %s, "mtime_ns": 1}'),
+        (run, '{"seq": %s, "kind": "end", "reason": "finished", "incarnation": 1}\n'),
+        (run, '{"seq": 1, "kind": "end", "reason": "finished", "incarnation": %s}\n'),
+    ],
+)
+async def test_a_number_beyond_all_bounds_is_a_violation(call, answer, short_dir) -> None:
+    """It is the agent's failure, and goes no further."""
+    for digits in (HUGE, "9" * 5000, "1e999"):
+        async with line_to(Answers(short_dir, (answer % digits).encode())) as line:
+            with pytest.raises(AgentViolation):
+                await call(line)
 
 
 @pytest.mark.parametrize("agent", [StallsMidStream, NeverAnswers], ids=["in mid-body", "before it"])

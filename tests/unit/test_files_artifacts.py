@@ -1,5 +1,6 @@
 """Artifacts: what is kept of an execution's files, what is told of the rest, and for how long."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +48,16 @@ class DictFiles:
             yield (data or b"half")[start : start + 100]
         if data is None:
             raise SandboxLost("The sandbox is gone.")
+
+
+class Drips(DictFiles):
+    """A sandbox that hands the files of `files` over, and of others a byte now and then."""
+
+    async def _chunks(self, data: bytes | None) -> AsyncIterator[bytes]:
+        while data is None:
+            yield b"x"
+            await asyncio.sleep(0.02)
+        yield data
 
 
 class ForgetsEverything(DirectoryArtifactCatalog):
@@ -198,3 +209,20 @@ async def test_retention_ends(artifacts: Artifacts, clock: SteppedClock, tmp_pat
 def test_the_name_gives_the_media_type(path: str, media_type: str) -> None:
     """The same on every machine, and never by looking into the file."""
     assert media_type_of(path) == media_type
+
+
+async def test_a_sandbox_that_drips_does_not_hold_the_execution(
+    tmp_path: Path, clock: SteppedClock
+) -> None:
+    """There is one time for all its files; those that came are kept."""
+    bounds = ArtifactBounds(max_files=9, at_once=2, grace_s=0.3, slowest_bytes_per_s=10**9)
+    artifacts = Artifacts(
+        DirectoryBlobStore(tmp_path), DirectoryArtifactCatalog(tmp_path), clock, bounds
+    )
+    names = ["whole", *(f"drips-{number}" for number in range(5))]
+    files = Drips({name: b"1,2" if name == "whole" else None for name in names})
+    async with asyncio.timeout(30):
+        collected = await artifacts.collect(files, [ChangedFile(name, 3) for name in names], OWNER)
+    assert [record.path for record in collected.records] == ["whole"]
+    assert len(collected.notices) == 5
+    assert all("took too long" in notice for notice in collected.notices)

@@ -207,8 +207,15 @@ CASES = {
         ],
         [],
     ),
-    "a gap truncates": Case(
-        [MessageGap(1, "budget", 3, 99), stream("a")], [text_node("a")], truncated=True
+    "what is lost is marked where it was lost": Case(
+        [stream("a"), MessageGap(2, "ring", 3, 99), stream("b")],
+        [
+            text_node("a"),
+            text_node("\n[3 messages with 99 bytes were left out here]\n", "stderr"),
+            text_node("b"),
+        ],
+        budget=2,
+        truncated=True,
     ),
     "text is cut at the budget": Case(
         [stream("123456"), stream("78"), stream("x")],

@@ -3,7 +3,7 @@
 import pytest
 
 from sandbox_service.domain.errors import InvalidRequest
-from sandbox_service.domain.values import MIB, LimitsRequest, Template
+from sandbox_service.domain.values import MAX_OUTPUT_BYTES, MIB, LimitsRequest, Template
 from sandbox_service.sessions.terms import expiry, resolve_limits, touched
 from tests.support.fakes import SteppedClock, session_record
 
@@ -45,3 +45,10 @@ def test_activity_postpones_idle_expiry_but_not_maximum_age():
 def test_idle_expiry_comes_first_when_it_is_sooner():
     now = SteppedClock().now()
     assert (expiry(now, now, 60, 600) - now).total_seconds() == 60
+
+
+def test_no_template_may_allow_more_output_than_an_agent_keeps():
+    limits = Template().maximum.model_copy(update={"output_bytes": MAX_OUTPUT_BYTES + 1})
+    for field in ("limits", "maximum"):
+        with pytest.raises(ValueError, match="output_bytes"):
+            Template.model_validate({field: limits})

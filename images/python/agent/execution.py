@@ -13,7 +13,7 @@ from agent.wire import Message
 
 MESSAGE_OVERHEAD_BYTES = 128
 ERROR_LIMIT_BYTES = 256 * 1024
-_FREE_MESSAGES = 1000
+FREE_BYTES = 768 * 1024
 _MAX_OUTSIZED = 16
 _CAN_WAIT = frozenset({"execute_input", "execute_reply"})  # read with what follows
 _ALWAYS = frozenset({"status", "error", "execute_reply", "clear_output"})
@@ -31,11 +31,12 @@ class Execution:
         self.kept_bytes = 0
         self.dropped = 0
         self.dropped_bytes = 0
+        self.most_bytes = output_bytes + FREE_BYTES
         self._budget = output_bytes
         self._outsized_bytes = output_bytes // 2
         self._outsized = 0
         self._is_spent = False
-        self._free = _FREE_MESSAGES
+        self._free_bytes = FREE_BYTES
         self._over_messages = 0
         self._over_bytes = 0
         self._over_type = ""
@@ -52,8 +53,8 @@ class Execution:
         if cost <= self._budget and not self._is_spent:
             self._budget -= cost
             self._add(message.to_json(channel), can_wait=can_wait)
-        elif self._passes_anyway(message):
-            self._free -= 1
+        elif self._passes_anyway(message, cost):
+            self._free_bytes -= cost
             self._add(message.to_json(channel), can_wait=can_wait)
         elif self._is_outsized(cost):
             self._outsized += 1
@@ -101,8 +102,9 @@ class Execution:
     def unsubscribe(self, event: asyncio.Event) -> None:
         self._readers.discard(event)
 
-    def _passes_anyway(self, message: Message) -> bool:
-        return message.msg_type in _ALWAYS and message.size <= ERROR_LIMIT_BYTES and self._free > 0
+    def _passes_anyway(self, message: Message, cost: int) -> bool:
+        is_small = message.size <= ERROR_LIMIT_BYTES and cost <= self._free_bytes
+        return is_small and message.msg_type in _ALWAYS
 
     def _is_outsized(self, cost: int) -> bool:
         """Whether one message is over half of the whole budget: what follows it may still pass."""

@@ -8,7 +8,6 @@ from agent.execution import Execution
 from agent.wire import Message
 
 KEPT_EXECUTIONS = 8
-RING_BYTES = 16 * 1024 * 1024
 _REMEMBERED = 200
 _IDLE = b'"idle"'
 
@@ -16,20 +15,24 @@ _IDLE = b'"idle"'
 class Executions:
     """Routes the kernel's messages to the executions that caused them.
 
-    `over` is called with an execution when its reply and its idle status have both come.
+    `over` is called with an execution when its reply and its idle status have both come. The ring is as
+    large as what the latest execution may show, so of that one no line is ever lost.
     """
 
     def __init__(self, over: Callable[[Execution], None]) -> None:
         self._by_id: OrderedDict[str, Execution] = OrderedDict()
         self._over = over
         self._bytes = 0
+        self._ring_bytes = 0
 
     def get(self, execution_id: str) -> Execution | None:
         return self._by_id.get(execution_id)
 
     def add(self, execution: Execution) -> None:
         self._by_id[execution.id] = execution
+        self._ring_bytes = execution.most_bytes
         self._forget()
+        self._make_room()
 
     def running(self) -> list[Execution]:
         """Those that have not ended, oldest first."""
@@ -68,7 +71,7 @@ class Executions:
         """Add the last line of an execution."""
         before = execution.kept_bytes
         execution.finish(end)
-        self._grown(execution, execution.kept_bytes - before)
+        self._grown(execution.kept_bytes - before)
 
     def _running(self, message: Message) -> Execution | None:
         execution = self._by_id.get(message.parent_id)
@@ -81,16 +84,18 @@ class Executions:
     def _append(self, execution: Execution, channel: bytes, message: Message) -> None:
         before = execution.kept_bytes
         execution.add_message(channel, message)
-        self._grown(execution, execution.kept_bytes - before)
+        self._grown(execution.kept_bytes - before)
 
-    def _grown(self, execution: Execution, added_bytes: int) -> None:
-        """Let the oldest lines fall out of the ring; the newest line of all always stays."""
+    def _grown(self, added_bytes: int) -> None:
         self._bytes += added_bytes
-        if self._bytes <= RING_BYTES:
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Let lines of earlier executions fall out of the ring, the oldest first; their ends stay."""
+        if self._bytes <= self._ring_bytes:
             return
-        for one in self._by_id.values():
-            keep = 1 if one is execution or one.is_finished else 0
-            while self._bytes > RING_BYTES and len(one.lines) > keep:
+        for one in list(self._by_id.values())[:-1]:
+            while self._bytes > self._ring_bytes and one.is_finished and len(one.lines) > 1:
                 self._bytes -= one.drop_oldest()
 
     def _recent(self) -> list[Execution]:

@@ -155,16 +155,26 @@ async def test_a_message_over_the_budget_is_a_gap_at_once(agent: AgentProcess) -
     assert result.status == "ok"
 
 
-async def test_lines_that_left_the_ring_are_a_gap(agent: AgentProcess) -> None:
-    """Who comes back too late is told how much is missing, and gets the rest."""
+async def test_of_the_latest_execution_no_line_is_lost(agent: AgentProcess) -> None:
+    """Whatever it may show is kept for who comes late, up to the largest budget there is."""
     code = "for n in range(24): display({'text/plain': 'x' * 1_000_000}, raw=True)"
-    await agent.run(code, execution_id="flood", output_bytes=64 * 1024 * 1024)
+    whole = await agent.run(code, execution_id="flood", output_bytes=64 * 1024 * 1024)
     late = await agent.resume("flood", 0)
+    assert late.gaps == []
+    assert late.lines == whole.lines
+
+
+async def test_lines_that_left_the_ring_are_a_gap(agent: AgentProcess) -> None:
+    """Who comes back for an earlier execution is told how much is missing, and gets the rest."""
+    code = "for n in range(4): display({'text/plain': 'x' * 1_000_000}, raw=True)"
+    await agent.run(code, execution_id="earlier", output_bytes=64 * 1024 * 1024)
+    await agent.run("pass", output_bytes=2 * 1024 * 1024)
+    late = await agent.resume("earlier", 0)
     (gap,) = late.gaps
     assert gap["reason"] == "ring"
     assert gap["messages"] == gap["seq"]
     assert late.lines[1]["seq"] == gap["seq"] + 1
-    assert sum(len(json.dumps(line)) for line in late.lines) <= 16 * 1024 * 1024
+    assert len(late.contents("display_data")) == 2
     assert late.end["reason"] == "finished"
 
 
