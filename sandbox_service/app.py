@@ -31,6 +31,7 @@ from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import Links, load_or_make_key
 from sandbox_service.files.strays import remove_strays
 from sandbox_service.posture import Posture
+from sandbox_service.private_files import make_private_directory, take_private_directory
 from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.executions import ExecutionBounds, ExecutionService
@@ -50,7 +51,7 @@ from sandbox_service.sessions.service import SessionService, SessionTerms
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
 from sandbox_service.sessions.workers import Workers
-from sandbox_service.settings import Settings, require_loopback
+from sandbox_service.settings import Settings, SettingsError, require_loopback
 from sandbox_service.state import State, open_state
 from sandbox_service.tenants.opening import Tenancy, open_keyring
 
@@ -131,6 +132,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
     """The rooms of one service process, running while the context is open."""
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(_take_directories, settings)
         state = await stack.enter_async_context(open_state(settings))
         # First of all: what a lost replica left can be taken over a lease's time after the first beat.
         await stack.enter_async_context(beating(state.stores.replicas, settings.lease_ttl_s))
@@ -146,6 +148,16 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
         for pool in rooms.pools.values():
             await stack.enter_async_context(_running(pool.run()))
         yield rooms
+
+
+def _take_directories(settings: Settings) -> None:
+    """What is kept is for this user only, whatever the store. Raises SettingsError."""
+    try:
+        make_private_directory(settings.data_dir)
+        take_private_directory(settings.data_dir / "artifacts")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SettingsError(f"SANDBOX_DATA_DIR: {settings.data_dir}: {reason}") from error
 
 
 class Rooms:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from sandbox_service.domain.tenancy import is_tenant_name
 from sandbox_service.domain.values import MIB, Template
 
 PREFIX = "SANDBOX_"
@@ -92,7 +93,19 @@ class Settings(BaseSettings):
         pairs = [pair.strip() for pair in value.split(",") if pair.strip()]
         if any(":" not in pair for pair in pairs):
             raise ValueError("must be tenant:key pairs, separated by commas")
-        return tuple(tuple(pair.split(":", 1)) for pair in pairs)
+        return tuple(tuple(part.strip() for part in pair.split(":", 1)) for pair in pairs)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """The message must not show a key."""
+        if any(not is_tenant_name(tenant) for tenant, _ in value):
+            raise ValueError("a tenant's name must be 1 to 128 printable characters")
+        if any(not key for _, key in value):
+            raise ValueError("a tenant's key must not be empty")
+        if len({key for _, key in value}) < len({*value}):
+            raise ValueError("two tenants must not have the same key")
+        return value
 
     @field_validator("audit_record_tenants", mode="before")
     @classmethod

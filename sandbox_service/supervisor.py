@@ -94,5 +94,11 @@ class _Supervisor:
 def _environment(settings: Settings) -> Mapping[str, str]:
     """The environment, with what came from the command line, or was made for this run."""
     keys = ",".join(f"{tenant}:{key}" for tenant, key in settings.api_keys)
-    given = {"HOST": settings.host, "PORT": str(settings.port), "API_KEYS": keys, "WORKERS": "1"}
+    given = {
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "API_KEYS": keys,
+        "WORKERS": "1",
+        "ON_STOP": settings.on_stop,
+    }
     return {**os.environ, **{PREFIX + name: value for name, value in given.items() if value}}

@@ -8,7 +8,7 @@ _EXECUTE = Rule(Scope.EXECUTE)
 _FILES = Rule(Scope.FILES)
 _READ = Rule(Scope.READ)
 _ARTIFACT = Rule(Scope.READ, frozenset({Carrier.KEY, Carrier.LINK}))
-_OPERATOR = Rule(Scope.ADMIN, frozenset({Carrier.KEY, Carrier.LOOPBACK}))
+_OPERATOR = Rule(Scope.ADMIN)
 
 _SESSION = "/v1/sessions/{session_id}"
 _EXECUTION = _SESSION + "/executions/{execution_id}"

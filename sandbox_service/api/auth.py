@@ -32,7 +32,6 @@ class Carrier(StrEnum):
     ANYONE = "anyone"
     KEY = "key"
     LINK = "link"
-    LOOPBACK = "loopback"
 
 
 LONGEST_PATH = 512
@@ -102,8 +101,6 @@ class Gate:
         """The caller, if the rule lets it in. Raises Unauthenticated or PermissionDenied."""
         if Carrier.ANYONE in rule.carriers:
             return ANYONE
-        if Carrier.LOOPBACK in rule.carriers and _is_loopback(request):
-            return ANYONE
         if Carrier.LINK in rule.carriers and "signature" in request.query_params:
             return self._by_link(rule, request)
         return self._by_key(rule, request)
@@ -144,11 +141,3 @@ def _bearer(request: Request) -> str:
 
 def _address(request: Request) -> str:
     return "" if request.client is None else request.client.host
-
-
-def _is_loopback(request: Request) -> bool:
-    """True for a direct caller on this machine; a proxy in front speaks for someone else."""
-    headers = request.headers
-    if "x-forwarded-for" in headers or "forwarded" in headers:
-        return False
-    return request.client is not None and request.client.host in {"127.0.0.1", "::1"}

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 
+from sandbox_service.api.endpoint import principal_of
 from sandbox_service.api.services import Services
 from sandbox_service.domain.names import display_path, encode_name
 from sandbox_service.domain.values import (
@@ -81,8 +82,13 @@ class Presenter:
         }
 
     def _signed_url(self, record: ArtifactRecord, request: Request) -> str:
-        expires_at = min(record.expires_at, datetime.now(UTC) + self._link_ttl)
-        query = self._links.sign(record.id, expires_at)
+        """A fresh link; who came by a link gets that one again, which ends when it was to end."""
+        if principal_of(request).artifact_id is not None:
+            asked = request.query_params
+            query = urlencode({name: asked[name] for name in ("expires", "signature")})
+        else:
+            expires_at = min(record.expires_at, datetime.now(UTC) + self._link_ttl)
+            query = self._links.sign(record.id, expires_at)
         base = self._public_url or str(request.base_url).rstrip("/")
         return f"{base}/v1/artifacts/{record.id}/content?{query}"
 

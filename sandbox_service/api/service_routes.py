@@ -15,7 +15,7 @@ from sandbox_service.api.views import Health
 from sandbox_service.domain.errors import ShuttingDown, Unavailable
 
 _TAG = "Service"
-_OPERATOR_TEXT = "Without a key from this machine, with a key of scope `admin` from anywhere."
+_OPERATOR_TEXT = "Takes a key of scope `admin`: make one with `sandbox-service keys create`."
 
 
 class ServiceRoutes:

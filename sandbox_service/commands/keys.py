@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from sandbox_service.commands.noting import note
-from sandbox_service.domain.tenancy import Scope
+from sandbox_service.domain.tenancy import Scope, is_tenant_name
 from sandbox_service.settings import Settings, SettingsError, load_settings
 from sandbox_service.tenants.key_file import KeyFile
 from sandbox_service.tenants.opening import open_key_file
@@ -53,7 +53,7 @@ def _duration(text: str) -> timedelta:
 def _create(options: argparse.Namespace) -> int:
     settings, now = load_settings(), datetime.now(UTC)
     fresh = make_key(
-        _checked_tenant(options.tenant),
+        checked_tenant(options.tenant),
         now,
         name=options.name[:128],
         scopes=options.scope or DEFAULT_SCOPES,
@@ -66,9 +66,10 @@ def _create(options: argparse.Namespace) -> int:
     return 0
 
 
-def _checked_tenant(tenant: str) -> str:
-    if not tenant.isprintable() or not 1 <= len(tenant) <= 128:
-        raise SettingsError("--tenant must be 1 to 128 printable characters")
+def checked_tenant(tenant: str) -> str:
+    """The name of a tenant. Raises SettingsError."""
+    if not is_tenant_name(tenant):
+        raise SettingsError("a tenant's name must be 1 to 128 printable characters")
     return tenant
 
 

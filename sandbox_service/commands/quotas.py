@@ -4,7 +4,7 @@ import argparse
 
 from pydantic import ValidationError
 
-from sandbox_service.commands.keys import Commands
+from sandbox_service.commands.keys import Commands, checked_tenant
 from sandbox_service.commands.noting import note
 from sandbox_service.domain.quota_rules import TenantLimits
 from sandbox_service.settings import SettingsError, load_settings
@@ -32,7 +32,7 @@ def add_quotas(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _set(options: argparse.Namespace) -> int:
     settings = load_settings()
     limits = _parsed(options.limits)
-    open_key_file(settings).set_quotas(options.tenant, limits)
+    open_key_file(settings).set_quotas(checked_tenant(options.tenant), limits)
     given = limits.model_dump(exclude_unset=True)
     note(settings, "quotas.changed", tenant=options.tenant, limits=given)
     return 0

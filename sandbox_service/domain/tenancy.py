@@ -17,6 +17,14 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+LONGEST_TENANT_NAME = 128
+
+
+def is_tenant_name(name: str) -> bool:
+    """The empty name is the service's own: whoever bore it would be under no quota."""
+    return name.isprintable() and bool(name.strip()) and len(name) <= LONGEST_TENANT_NAME
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """On whose behalf something is done. The empty one is the service itself."""

@@ -12,6 +12,7 @@ from sandbox_service.domain.errors import NotFound, TooLarge
 from sandbox_service.domain.ports import Blob, FileStream
 from sandbox_service.files.places import draft_of, is_key, place
 from sandbox_service.files.threads import in_thread
+from sandbox_service.private_files import make_private_directory, open_private
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -92,8 +93,8 @@ class _Draft:
 
     def write(self, batch: _Batch) -> None:
         if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._draft.open("xb", buffering=0)
+            make_private_directory(self._path.parent)
+            self._file = open(self._draft, "xb", buffering=0, opener=open_private)  # noqa: SIM115 - closed below
         for piece in batch.pieces:
             self._write_all(self._file, piece)
         if batch.is_last:

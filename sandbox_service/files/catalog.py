@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sandbox_service.domain.values import ArtifactRecord
 from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
 from sandbox_service.files.threads import in_thread
+from sandbox_service.private_files import make_private_directory, write_private
 
 _SUFFIX = ".json"
 
@@ -51,10 +52,10 @@ class DirectoryArtifactCatalog:
 
 
 def _write(path: Path, record: ArtifactRecord) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     draft = draft_of(path)
     try:
-        draft.write_bytes(record.model_dump_json().encode())
+        write_private(draft, record.model_dump_json().encode())
         expiry = record.expires_at.timestamp()
         os.utime(draft, (expiry, expiry))
         draft.replace(path)

@@ -7,6 +7,7 @@ from typing import Protocol
 from sandbox_service.domain.errors import InvalidRequest
 from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
 from sandbox_service.files.threads import storage_error
+from sandbox_service.private_files import make_private_directory, write_private
 
 
 class LinkMarks(Protocol):
@@ -52,8 +53,8 @@ class DirectoryLinkMarks:
         path = place(self._root, artifact_id, LINKS_SUFFIX)
         draft = draft_of(path)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.touch()
+            make_private_directory(path.parent)
+            write_private(draft, b"")
             os.utime(draft, ns=(now_us * 1000, now_us * 1000))
             draft.replace(path)
         except OSError as error:

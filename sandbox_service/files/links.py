@@ -13,6 +13,7 @@ from sandbox_service.domain.errors import PermissionDenied, Unavailable
 from sandbox_service.domain.ports import Clock
 from sandbox_service.files.link_marks import LinkMarks, NoMarks
 from sandbox_service.files.places import draft_of
+from sandbox_service.private_files import make_private_directory, open_private
 
 KEY_BYTES = 32
 _EXPIRES = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -40,10 +41,10 @@ def _load(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     draft = draft_of(path)
     try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with open(draft, "xb", opener=open_private) as file:
             file.write(os.urandom(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())

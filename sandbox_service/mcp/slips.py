@@ -18,6 +18,8 @@ import anyio
 from mcp.server.streamable_http import REQUEST_CANCELLED
 from mcp.shared.exceptions import MCPError
 
+from sandbox_service.private_files import make_private_directory
+
 LOOK_EVERY_S = 0.1
 STALE_S = 24 * 3600.0
 """A slip that is left over from a process that was killed."""
@@ -75,7 +77,7 @@ class Slips:
         """Make the directory, and remove what killed processes left in it, once."""
         if self._is_swept:
             return
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(self._directory)
         for slip in self._directory.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if slip.stat().st_mtime < time.time() - STALE_S:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sandbox_service.domain.values import MIB
+from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.audit_chain import BrokenChain, Head, check_line, link_event
-from sandbox_service.tenants.private_files import make_private_directory, open_private
 
 FILE_BYTES = 64 * MIB
 _NAME = re.compile(r"audit-([0-9]{6,})\.jsonl")

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.audit_chain import Head
 from sandbox_service.tenants.audit_files import FILE_BYTES, AuditFiles
-from sandbox_service.tenants.private_files import make_private_directory, open_private
 
 WRITER_PREFIX = "writer-"
 _LOCK_NAME = ".writer"

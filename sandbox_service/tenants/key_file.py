@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sandbox_service.domain.errors import NotFound, Unavailable
 from sandbox_service.domain.quota_rules import TenantLimits
-from sandbox_service.tenants.private_files import make_private_directory, open_private
+from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.records import FreshKey, KeyBook, KeyRecord
 
 FILE_NAME = "keys.json"

@@ -90,10 +90,11 @@ class Keyring:
         return self._records
 
     def has_valid_keys(self) -> bool:
-        """Whether anybody could be let in now."""
+        """Whether anybody could work with sessions now; a key that only watches the service does not count."""
         now = self._clock.now()
         return bool(self._pairs) or any(
-            record.is_valid(now) for record in self._refreshed().values()
+            record.is_valid(now) and record.scopes - {Scope.ADMIN}
+            for record in self._refreshed().values()
         )
 
     def limits_of(self, tenant: str) -> TenantLimits | None:

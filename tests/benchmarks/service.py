@@ -28,7 +28,7 @@ class Target:
     @asynccontextmanager
     async def api(self) -> AsyncIterator[Api]:
         """The API over a connection of its own."""
-        async with Connection.open(self.process.port, self.process.key) as connection:
+        async with Connection.open(self.process.port, self.process.full_key) as connection:
             yield Api(connection)
 
     def session(self, api: Api, **fields: object) -> AbstractAsyncContextManager[str]:

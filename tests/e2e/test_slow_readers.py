@@ -28,7 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
 
 @pytest.fixture
 async def client(place: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with place.client() as client:
+    async with place.client(place.full_key) as client:
         yield client
 
 

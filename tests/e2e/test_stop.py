@@ -40,7 +40,7 @@ def close_all(place: ServiceProcess) -> None:
 
 @pytest.fixture
 async def client(place: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
-    async with place.client() as client:
+    async with place.client(place.full_key) as client:
         yield client
 
 

@@ -43,7 +43,7 @@ def pooled(
 @pytest.fixture
 async def warm_api(pooled: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     """A client, once the pool is full."""
-    async with pooled.client() as client:
+    async with pooled.client(pooled.full_key) as client:
         await until_ready(client, 2)
         yield client
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from tests.faults.callers import Caller
 from tests.faults.history import FINAL, LIVE, History
 from tests.faults.reality import Reality, Use, reality_of, use_of
 from tests.support.cluster import TENANTS, Cluster, ClusterSpec
+from tests.support.service import add_full_key
 
 WATCH_EVERY_S = 0.5
 GRACE_S = 20.0
@@ -54,10 +56,15 @@ class Scene:
             live |= {session["id"] for session in listed if session["status"] in LIVE}
         return live
 
+    @cached_property
+    def full_key(self) -> str:
+        return add_full_key(self.cluster.data_dir, TENANTS[0])
+
     async def metric(self, name: str) -> float:
         """A metric's sum over the replicas that are up."""
         total = 0.0
-        async with httpx.AsyncClient(timeout=10) as client:
+        headers = {"Authorization": f"Bearer {self.full_key}"}
+        async with httpx.AsyncClient(timeout=10, headers=headers) as client:
             for replica in self.cluster.up:
                 text = (await client.get(f"{replica.url}/metrics")).text
                 lines = [line for line in text.splitlines() if line.startswith(name)]

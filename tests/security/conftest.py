@@ -69,7 +69,7 @@ def prison(engine: docker.DockerClient, tmp_path_factory) -> Iterator[ServicePro
 @pytest.fixture(scope="session")
 async def warden(prison: ServiceProcess) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client of that service."""
-    async with prison.client() as client:
+    async with prison.client(prison.full_key) as client:
         yield client
 
 

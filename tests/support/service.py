@@ -8,14 +8,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import httpx
 
+from sandbox_service.domain.tenancy import Scope
+from sandbox_service.tenants.key_file import FILE_NAME, KeyFile
+from sandbox_service.tenants.records import make_key
 from tests.support.ports import free_port
 
 START_DEADLINE_S = 60
 STOP_DEADLINE_S = 60
+
+
+def add_full_key(data_dir: Path, tenant: str) -> str:
+    """A fresh key with every scope in the key file, as `sandbox-service keys create` makes it."""
+    fresh = make_key(tenant, datetime.now(UTC), scopes=list(Scope))
+    KeyFile(data_dir / FILE_NAME).add(fresh)
+    return fresh.key
 
 
 class ServiceProcess:
@@ -105,6 +117,11 @@ class ServiceProcess:
             timeout=START_DEADLINE_S,
             check=False,
         )
+
+    @cached_property
+    def full_key(self) -> str:
+        """A key of the first tenant's with every scope, that of operators among them."""
+        return add_full_key(self.directory / "data", "first")
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         """An HTTP client for it; `key` None means the first tenant's."""

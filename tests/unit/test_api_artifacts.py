@@ -159,3 +159,12 @@ async def test_of_a_stream_as_much_is_read_as_the_range_needs(step: int) -> None
 
     pieces = [piece async for piece in first_bytes(chunks(), 35)]
     assert b"".join(pieces) == bytes(range(7, 42))
+
+
+async def test_a_link_does_not_renew_itself(desk: Desk) -> None:
+    """What is described to who has a link names that link, with its own end."""
+    given = desk.link(60)
+    shown = await desk.client.get(given.replace("/content", ""))
+    assert shown.json()["url"].endswith(given)
+    with_own_key = await desk.client.get(desk.url, headers=with_key())
+    assert not with_own_key.json()["url"].endswith(given)

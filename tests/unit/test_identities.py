@@ -270,16 +270,3 @@ async def test_a_deleted_artifact_is_gone_for_keys_and_links(site: Site) -> None
     assert (await site.ask(("GET", one), "all")).status_code == 404
     assert (await site.ask(("GET", one + "/content"), params=link)).status_code == 404
     assert (await site.ask(("DELETE", one), "all")).status_code == 404
-
-
-@every("route", routes(OPERATOR))
-@every("address", ["127.0.0.1", "::1"])
-async def test_the_operators_routes_are_open_on_this_machine(
-    site: Site, route: tuple[str, str], address: str
-) -> None:
-    app = World(small_settings()).app()
-    transport = httpx.ASGITransport(app, client=(address, 1))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as client:
-        assert (await client.request(*route)).status_code == 200
-        forwarded = {"X-Forwarded-For": "192.0.2.1"}
-        assert (await client.request(*route, headers=forwarded)).status_code == 401

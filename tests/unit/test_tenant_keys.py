@@ -182,3 +182,13 @@ def test_a_key_that_another_process_makes_opens_at_once(path: Path, clock: Stepp
     KeyFile(path).add(fresh)
     assert ring.find(fresh.key) is not None
     assert ring.tenants() == {"acme"}
+
+
+def test_a_key_that_only_looks_after_the_service_is_nobodys_key_to_work_with(
+    path: Path, clock: SteppedClock
+) -> None:
+    """Beside it a service that has no other still makes one and prints it."""
+    KeyFile(path).add(make_key("ops", clock.now(), scopes=[Scope.ADMIN]))
+    assert not Keyring([], KeyFile(path), clock).has_valid_keys()
+    KeyFile(path).add(make_key("ops", clock.now(), scopes=[Scope.ADMIN, Scope.READ]))
+    assert Keyring([], KeyFile(path), clock).has_valid_keys()
