@@ -187,7 +187,7 @@ class Rooms:
         self._ender = self._make_ender()
         self.pools = self._make_pools()
         self._source = SandboxSource(
-            self._records, self._provisioner, self.pools, settings.all_templates
+            self._records, self._provisioner, backend, self.pools, settings.all_templates
         )
         self._workers = self._make_workers()
         self._sessions = self._make_sessions()
@@ -268,6 +268,7 @@ class Rooms:
             self._stores.pool,
             self._leader,
             self._provisioner,
+            self._backend,
             self._backend,
             self._clock,
             self._metrics,

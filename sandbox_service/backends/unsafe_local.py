@@ -27,6 +27,7 @@ from sandbox_service.domain.values import (
     SandboxReport,
     SandboxSpec,
     SandboxState,
+    Template,
 )
 
 AGENT = Path(__file__).parents[2] / "images/python/agent"
@@ -107,6 +108,12 @@ class UnsafeLocalBackend:
 
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         """False: nothing is limited here."""
+        return False
+
+    async def capacity(self) -> None:
+        """None: nothing is limited here."""
+
+    def can_resize(self, template: Template) -> bool:
         return False
 
     async def _spawn(self, spec: SandboxSpec, directory: Path) -> int:

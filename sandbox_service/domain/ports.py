@@ -8,11 +8,13 @@ from typing import Any, Literal, Protocol
 
 from sandbox_service.domain.values import (
     ArtifactRecord,
+    Capacity,
     FileEntry,
     Limits,
     SandboxRef,
     SandboxReport,
     SandboxSpec,
+    Template,
 )
 
 
@@ -211,6 +213,18 @@ class SandboxBackend(Protocol):
 
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         """Apply memory, cpus and pids to a running sandbox; False when the engine cannot."""
+        ...
+
+
+class SandboxHost(Protocol):
+    """What can be asked of a backend's engine. Every backend is one."""
+
+    async def capacity(self) -> Capacity | None:
+        """What the engine has; None where nothing is limited. Raises EngineUnavailable."""
+        ...
+
+    def can_resize(self, template: Template) -> bool:
+        """Whether sandboxes of this template can get other limits while they run."""
         ...
 
 

@@ -44,6 +44,13 @@ class LimitsRequest(Value):
     output_bytes: int | None = None
 
 
+class Capacity(Value):
+    """What an engine has at all: no sandbox on it can have more."""
+
+    cpus: float
+    memory_bytes: int
+
+
 class Template(Value):
     """An image and the limits that sandboxes are made with from it."""
 

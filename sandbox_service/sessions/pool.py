@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sandbox_service.domain.errors import ServiceError
 from sandbox_service.domain.ids import new_id
-from sandbox_service.domain.ports import Clock, Sandbox, SandboxBackend
+from sandbox_service.domain.ports import Clock, Sandbox, SandboxBackend, SandboxHost
 from sandbox_service.domain.stores import PoolStore
 from sandbox_service.domain.values import Limits, SandboxRef, SandboxSpec, Template
 from sandbox_service.sessions.leader import Leader
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_PAUSE_S = 30.0
 HEALTH_WAIT_S = 2.0
+RESIZE_WAIT_S = 5.0
 SETTLE_S = 0.5
 LOOK_AGAIN_S = 1.0
 RUSH_S = 5.0
@@ -66,6 +67,7 @@ class WarmPool:
         leader: Leader,
         provisioner: Provisioner,
         backend: SandboxBackend,
+        host: SandboxHost,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -75,6 +77,7 @@ class WarmPool:
         self._leader = leader
         self._provisioner = provisioner
         self._backend = backend
+        self._host = host
         self._clock = clock
         self._metrics = metrics
         self._open: dict[str, Sandbox] = {}
@@ -90,24 +93,34 @@ class WarmPool:
         """Take a ready sandbox with these limits out of the pool; None on a miss."""
         await self._store.note_claim(self._template.name)
         self._demand.set()
-        claimed = await self._take(limits) if fits_warm(limits, self._template) else None
+        claimed = await self._take(limits) if self._can_serve(limits) else None
         self._metrics.pool_claims.labels("hit" if claimed else "miss").inc()
         return claimed
 
+    def _can_serve(self, limits: Limits) -> bool:
+        """Whether a warm sandbox can have these limits; else none is taken out to be tried."""
+        if not fits_warm(limits, self._template):
+            return False
+        return not needs_resize(limits, self._template) or self._host.can_resize(self._template)
+
     async def _take(self, limits: Limits) -> Provisioned | None:
         while (ref := await self._store.take(self._template.name)) is not None:
-            sandbox = await self._usable(ref, limits)
-            if sandbox is not None:
+            sandbox = await self._usable(ref)
+            if sandbox is None:
+                await self._stop(ref)
+            elif await self._has_limits(ref, limits):
                 return Provisioned(ref, sandbox, "pool")
-            await self._stop(ref)
+            else:
+                await self._give_back(ref, sandbox)
+                return None
         return None
 
-    async def _usable(self, ref: SandboxRef, limits: Limits) -> Sandbox | None:
+    async def _usable(self, ref: SandboxRef) -> Sandbox | None:
         sandbox = self._open.pop(ref.sandbox_id, None)
         try:
             async with asyncio.timeout(HEALTH_WAIT_S):
                 sandbox = sandbox or await self._backend.connect(ref)
-                if await self._is_fit(ref, sandbox, limits):
+                if (await sandbox.kernel.health()).state == "idle":
                     return sandbox
         except (ServiceError, TimeoutError):
             logger.info("pool_sandbox_unusable sandbox=%s", ref.sandbox_id)
@@ -115,11 +128,25 @@ class WarmPool:
             await sandbox.close()
         return None
 
-    async def _is_fit(self, ref: SandboxRef, sandbox: Sandbox, limits: Limits) -> bool:
-        health = await sandbox.kernel.health()
-        if health.state != "idle":
+    async def _has_limits(self, ref: SandboxRef, limits: Limits) -> bool:
+        return not needs_resize(limits, self._template) or await self._resized(ref, limits)
+
+    async def _resized(self, ref: SandboxRef, limits: Limits) -> bool:
+        """Whether the sandbox has these limits now; not when the engine does not say so."""
+        try:
+            async with asyncio.timeout(RESIZE_WAIT_S):
+                return await self._backend.resize(ref, limits)
+        except (ServiceError, TimeoutError):
+            logger.info("pool_sandbox_not_resized sandbox=%s", ref.sandbox_id)
             return False
-        return not needs_resize(limits, self._template) or await self._backend.resize(ref, limits)
+
+    async def _give_back(self, ref: SandboxRef, sandbox: Sandbox) -> None:
+        """A refusal costs the others nothing; but what waits in the pool has the template's limits for sure."""
+        self._open[ref.sandbox_id] = sandbox
+        if await self._resized(ref, self._template.limits):
+            await self._store.add(self._template.name, ref)
+        else:
+            await self._stop(ref)
 
     async def run(self) -> None:
         """Keep the pool at its target until cancelled. A failed start is tried again, ever more slowly."""

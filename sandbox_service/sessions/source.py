@@ -1,10 +1,18 @@
 """Where a session's sandbox comes from: the template's warm pool, or a cold start."""
 
 from sandbox_service.domain.ids import new_id
-from sandbox_service.domain.values import SandboxRef, SandboxSpec, SessionRecord, Template
+from sandbox_service.domain.ports import SandboxHost
+from sandbox_service.domain.values import (
+    LimitsRequest,
+    SandboxRef,
+    SandboxSpec,
+    SessionRecord,
+    Template,
+)
 from sandbox_service.sessions.pool import WarmPool
 from sandbox_service.sessions.provisioning import Provisioned, Provisioner
 from sandbox_service.sessions.records import SessionRecords, require_same_opening
+from sandbox_service.sessions.terms import require_room
 
 
 class SandboxSource:
@@ -14,13 +22,23 @@ class SandboxSource:
         self,
         records: SessionRecords,
         provisioner: Provisioner,
+        host: SandboxHost,
         pools: dict[str, WarmPool],
         templates: dict[str, Template],
     ) -> None:
         self._records = records
         self._provisioner = provisioner
+        self._host = host
         self._pools = pools
         self._templates = templates
+
+    async def require_room(self, asked: LimitsRequest) -> None:
+        """Raises InvalidRequest for limits that the engine cannot give, and EngineUnavailable."""
+        if asked.cpus is None and asked.memory_bytes is None:
+            return
+        capacity = await self._host.capacity()
+        if capacity is not None:
+            require_room(asked, capacity)
 
     async def provide(self, record: SessionRecord) -> Provisioned:
         """A sandbox with the record's template and limits, up and connected.

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from sandbox_service.domain.errors import InvalidRequest
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
+    Capacity,
     Limits,
     LimitsRequest,
     SessionRecord,
@@ -25,6 +26,17 @@ def resolve_limits(asked: LimitsRequest, template: Template) -> Limits:
             highest=getattr(template.maximum, name),
         )
     return template.limits.model_copy(update=chosen)
+
+
+def require_room(asked: LimitsRequest, capacity: Capacity) -> None:
+    """Raises InvalidRequest that names a limit above what the engine has."""
+    for name, most in capacity:
+        value = getattr(asked, name)
+        if value is not None and value > most:
+            raise InvalidRequest(
+                f"limits.{name} can be at most {most:g} here: the engine has no more; got {value:g}.",
+                param=f"limits.{name}",
+            )
 
 
 def check_range(param: str, value: float, *, lowest: float, highest: float) -> None:

@@ -113,6 +113,17 @@ async def test_other_limits_are_applied_to_a_warm_sandbox(
     await warm_api.delete(f"/v1/sessions/{session['id']}")
 
 
+async def test_a_limit_above_what_the_engine_has_is_refused_by_name_and_stops_no_warm_sandbox(
+    warm_api: httpx.AsyncClient, engine: docker.DockerClient, pooled: ServiceProcess
+) -> None:
+    warm = set(containers_of(engine, pooled.instance))
+    asked = {"cpus": engine.info()["NCPU"] + 0.5}
+    answer = await warm_api.post("/v1/sessions", json={"limits": asked})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "limits.cpus")
+    assert answer.json()["error"]["retryable"] is False
+    assert set(containers_of(engine, pooled.instance)) == warm
+
+
 async def test_a_warm_sandbox_that_was_killed_is_not_handed_out(
     warm_api: httpx.AsyncClient, engine: docker.DockerClient, pooled: ServiceProcess
 ) -> None:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from sandbox_service.domain.errors import EngineUnavailable, SandboxLost
 from sandbox_service.domain.ports import KernelHealth, Sandbox
 from sandbox_service.domain.values import (
+    MIB,
+    Capacity,
     ExecutionRecord,
     ExecutionStatus,
     KernelStamp,
@@ -17,6 +19,7 @@ from sandbox_service.domain.values import (
     SandboxState,
     SessionRecord,
     SessionStatus,
+    Template,
 )
 from tests.support.fake_kernels import Cell, ScriptedKernel
 
@@ -106,6 +109,12 @@ class InstantBackend:
 
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         self.resized[ref.sandbox_id] = limits
+        return True
+
+    async def capacity(self) -> Capacity:
+        return Capacity(cpus=4, memory_bytes=4096 * MIB)
+
+    def can_resize(self, template: Template) -> bool:
         return True
 
 

@@ -5,11 +5,25 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from sandbox_service.domain.errors import NotFound, ServiceError, ShuttingDown, Unavailable
+from sandbox_service.domain.errors import (
+    InvalidRequest,
+    NotFound,
+    ServiceError,
+    ShuttingDown,
+    Unavailable,
+)
 from sandbox_service.domain.requests import OpenSession
 from sandbox_service.domain.stores import Stores
 from sandbox_service.domain.tenancy import Held
-from sandbox_service.domain.values import SandboxRef, SandboxSpec, SessionRecord, SessionStatus
+from sandbox_service.domain.values import (
+    MIB,
+    LimitsRequest,
+    SandboxRef,
+    SandboxSpec,
+    SessionRecord,
+    SessionStatus,
+)
+from sandbox_service.sessions.pool import PoolSize
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import FailsFirstStarts, InstantBackend, NeverReady, session_record
@@ -42,6 +56,20 @@ def stores() -> Iterator[Stores]:
 
 async def opened(replica: Replica) -> SessionRecord:
     return await replica.sessions.open(TENANT, OpenSession(), SESSION_ID)
+
+
+@pytest.mark.parametrize("asked", [{"cpus": 4.5}, {"memory_bytes": 4097 * MIB}])
+async def test_limits_above_what_the_engine_has_are_refused_by_name_before_anything_is_touched(
+    stores: Stores, asked: dict[str, float]
+) -> None:
+    async with replica_on(stores, InstantBackend(), pool_size=PoolSize(1, 1)) as replica:
+        await stores.pool.add("python", SandboxRef(sandbox_id="box_warm"))
+        with pytest.raises(InvalidRequest) as refusal:
+            await replica.sessions.open(TENANT, OpenSession(limits=LimitsRequest(**asked)))
+        assert refusal.value.param == f"limits.{next(iter(asked))}"
+        assert len(await stores.pool.ready("python")) == 1
+        assert (await stores.pool.demand("python", 60)).claims == 0
+        assert await replica.sessions.list(TENANT, 10, None) == []
 
 
 async def dead_opening(replica: Replica) -> SessionRecord:

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from sandbox_service.domain.errors import EngineUnavailable
 from sandbox_service.domain.stores import Stores
-from sandbox_service.domain.values import MIB, SandboxRef, Template
+from sandbox_service.domain.values import MIB, Limits, SandboxRef, Template
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.pool import PoolSize, WarmPool, target_size
@@ -66,6 +67,7 @@ def make_pool(
         stores.pool,
         leader(stores.replicas),
         Provisioner(backend, StartTerms(timeout_s=5, concurrency=2, wait_s=5)),
+        backend,
         backend,
         CLOCK,
         Metrics(),
@@ -138,6 +140,43 @@ async def test_other_limits_are_applied_to_a_warm_sandbox(stores: Stores) -> Non
         await settle(stores, 1)
         claimed = await pool.claim(asked)
     assert backend.resized[claimed.ref.sandbox_id] == asked
+
+
+class RefusesOtherLimits(InstantBackend):
+    """Its engine keeps a sandbox at the limits that it has."""
+
+    async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
+        return limits == self.running[ref.sandbox_id].limits
+
+
+class NeverResizes(InstantBackend):
+    """A runtime whose sandboxes are never to be asked."""
+
+    def can_resize(self, template: Template) -> bool:
+        return False
+
+
+class HangsAtOtherLimits(InstantBackend):
+    """Its engine stops answering in the middle of a change."""
+
+    async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
+        raise EngineUnavailable("the engine does not answer")
+
+
+@pytest.mark.parametrize(
+    ("backend", "left"), [(RefusesOtherLimits, 3), (NeverResizes, 3), (HangsAtOtherLimits, 2)]
+)
+async def test_limits_that_are_refused_cost_the_pool_nothing(
+    stores: Stores, backend: type[InstantBackend], left: int
+) -> None:
+    """The claim is a miss. Only a sandbox of which nobody knows what limits it has now is stopped."""
+    engine = backend()
+    async with running(make_pool(stores, engine, floor=3, ceiling=3)):
+        await settle(stores, 3)
+    beside = make_pool(stores, engine)
+    assert await beside.claim(LIMITS.model_copy(update={"cpus": 2.0})) is None
+    assert len(engine.running) == len(await stores.pool.ready("python")) == left
+    assert (await beside.claim(LIMITS)) is not None
 
 
 async def test_another_workspace_size_is_a_miss_and_keeps_the_warm_one(stores: Stores) -> None:

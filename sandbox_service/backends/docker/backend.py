@@ -23,11 +23,13 @@ from sandbox_service.domain.errors import (
     ServiceError,
 )
 from sandbox_service.domain.values import (
+    Capacity,
     Limits,
     SandboxRef,
     SandboxReport,
     SandboxSpec,
     SandboxState,
+    Template,
 )
 
 REMOVAL_S = 10.0
@@ -156,6 +158,14 @@ class DockerBackend:
         except APIError:
             return False
         return True
+
+    async def capacity(self) -> Capacity:
+        """What the engine has. Raises EngineUnavailable."""
+        return await self._engine.capacity()
+
+    def can_resize(self, template: Template) -> bool:
+        """gVisor's sandboxes keep the limits that they were started with."""
+        return not profile.is_gvisor(template.runtime)
 
     async def label(self, ref: SandboxRef, labels: Mapping[str, str]) -> None:
         """Have `find` give these labels, besides those of the start, until the sandbox is stopped."""

@@ -1,6 +1,7 @@
 """Calls to the engine, off the event loop: a bounded pool of threads, a deadline on every call."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -11,9 +12,11 @@ import requests
 from docker.errors import APIError, DockerException
 
 from sandbox_service.domain.errors import EngineUnavailable
+from sandbox_service.domain.values import Capacity
 
 WORKERS = 8
 READ_MARGIN_S = 1.0
+CAPACITY_S = 60.0
 
 T = TypeVar("T")
 
@@ -41,6 +44,8 @@ class Engine:
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="engine")
         self._overdue: set[Future[Any]] = set()
+        self._capacity: Capacity | None = None
+        self._capacity_at = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -66,6 +71,13 @@ class Engine:
             seconds = f"{self._timeout_s:g} s"
             raise EngineUnavailable(f"The container engine did not answer in {seconds}.") from None
 
+    async def capacity(self) -> Capacity:
+        """Its processors and memory, as it said at most `CAPACITY_S` ago."""
+        now = time.monotonic()
+        if self._capacity is None or now - self._capacity_at > CAPACITY_S:
+            self._capacity, self._capacity_at = await self.call(_capacity), now
+        return self._capacity
+
     async def create(self, body: dict[str, Any], name: str) -> str:
         """Make a container; its id."""
         return await self.call(lambda client: _create(client, body, name))
@@ -87,6 +99,11 @@ class Engine:
             return
         self._overdue.add(future)
         future.add_done_callback(self._overdue.discard)
+
+
+def _capacity(client: docker.APIClient) -> Capacity:
+    told = client.info()
+    return Capacity(cpus=told["NCPU"], memory_bytes=told["MemTotal"])
 
 
 def _create(client: docker.APIClient, body: dict[str, Any], name: str) -> str:

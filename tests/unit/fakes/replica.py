@@ -111,7 +111,7 @@ class Replica:
             backend, StartTerms(self.start_timeout_s, 2, wait_s=self.start_timeout_s)
         )
         self.pools = {} if self.pool_size is None else {"python": self._pool(self.pool_size)}
-        self.source = SandboxSource(self.records, self.provisioner, self.pools, TEMPLATES)
+        self.source = SandboxSource(self.records, self.provisioner, backend, self.pools, TEMPLATES)
         self.reviver = Reviver(
             self.records, backend, self.lines, self.source, self.ender, self.adoption
         )
@@ -134,6 +134,7 @@ class Replica:
             self.stores.pool,
             self.leader,
             self.provisioner,
+            self.backend,
             self.backend,
             self.clock,
             self.metrics,
