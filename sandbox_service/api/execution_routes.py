@@ -9,7 +9,7 @@ from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import last_event_id, read_model, read_query
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.flowing import flowing_json
-from sandbox_service.api.once import begin_once
+from sandbox_service.api.once import begun_once
 from sandbox_service.api.one_call import OneCall
 from sandbox_service.api.presenter import Presenter, page_frame
 from sandbox_service.api.running import Runner, check_code, wants_stream
@@ -53,10 +53,10 @@ class ExecutionRoutes:
         body = await read_model(request, ExecuteBody, self._max_body_bytes)
         check_code(body.code, self._max_code_bytes)
         tenant, session_id = _session(request)
-        once = await begin_once(self._services.once, request, body, "exec")
-        execution = await self._executions.submit(
-            tenant, session_id, body.to_request(), once.ids.get("exec")
-        )
+        async with begun_once(self._services.once, request, body, "exec") as once:
+            execution = await self._executions.submit(
+                tenant, session_id, body.to_request(), once.ids.get("exec")
+            )
         if wants_stream(request, body.stream):
             on_hang_up = (
                 partial(self._runner.cancel, execution) if body.cancel_on_disconnect else None
@@ -70,9 +70,9 @@ class ExecutionRoutes:
     async def run(self, request: Request) -> Response:
         body = await read_model(request, RunBody, self._max_body_bytes)
         check_code(body.code, self._max_code_bytes)
-        once = await begin_once(self._services.once, request, body, "sess", "exec")
-        call = OneCall(self._services, self._present, request, body, once.ids)
-        await call.start()
+        async with begun_once(self._services.once, request, body, "sess", "exec") as once:
+            call = OneCall(self._services, self._present, request, body, once.ids)
+            await call.start()
         if wants_stream(request, body.stream):
             return call.stream()
         return json_answer(await call.finish())

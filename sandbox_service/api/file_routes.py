@@ -11,8 +11,13 @@ from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import limited, read_query, workspace_path
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.multipart import Upload, read_uploads
-from sandbox_service.api.once import begin_once, note_done
-from sandbox_service.api.presenter import Json, Presenter, page
+from sandbox_service.api.once import (
+    ContentDigest,
+    begun_once,
+    note_done,
+    require_same_content,
+)
+from sandbox_service.api.presenter import Presenter, page
 from sandbox_service.api.schemas import FilesQuery
 from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Download
@@ -20,6 +25,8 @@ from sandbox_service.api.views import File, FilePage
 from sandbox_service.domain.errors import InvalidRequest
 from sandbox_service.domain.names import clean_path
 from sandbox_service.domain.ports import FileStream, WorkspaceFiles
+from sandbox_service.domain.stores import OnceEntry
+from sandbox_service.domain.values import FileEntry
 
 _TAG = "Files"
 _ALL = "/v1/sessions/{session_id}/files"
@@ -59,40 +66,52 @@ class FileRoutes:
         return json_answer(self._present.file(entry, request.path_params["session_id"]))
 
     async def upload_files(self, request: Request) -> Response:
-        session_id, folder = request.path_params["session_id"], ""
-        data: list[Json] = []
-        # The length stands for the body: its bytes are not known before they are written. Written again
-        # they are the same files; once it is known that they arrived, a second body is only read.
-        once = await begin_once(self._once, request, request.headers.get("content-length", ""))
-        if once.is_done:
-            return await self._uploaded(request)
-        async with self._files(request) as files:
-            async for upload in read_uploads(request, self._max_upload_bytes):
-                if upload.filename is None:
-                    folder = await self._folder(upload, is_late=bool(data))
-                    continue
-                path = clean_path(folder + upload.filename)
-                entry = await files.write(path, upload.chunks)
-                data.append(self._present.file(entry, session_id))
-        if not data:
-            raise InvalidRequest("The form holds no file.", param="file")
-        await note_done(self._once, request)
-        return json_answer(page(data), 201)
-
-    async def _uploaded(self, request: Request) -> Response:
-        """The answer to an upload that was made before: the files as they are now."""
-        paths: list[str] = []
-        folder = ""
-        async for upload in read_uploads(request, self._max_upload_bytes):
-            if upload.filename is None:
-                folder = await self._folder(upload, is_late=bool(paths))
+        digest = ContentDigest()
+        # Until its bytes have been read the length stands for the body. Written again they are the same
+        # files; once it is known that they arrived, a second body is only read and compared.
+        length = request.headers.get("content-length", "")
+        async with begun_once(self._once, request, length) as once:
+            if once.is_done:
+                entries = await self._uploaded(request, once, digest)
             else:
-                paths.append(clean_path(folder + upload.filename))
+                entries = await self._upload(request, digest)
+        if not once.is_done:
+            await note_done(self._once, request, digest.text)
+        session_id = request.path_params["session_id"]
+        return json_answer(page([self._present.file(entry, session_id) for entry in entries]), 201)
+
+    async def _upload(self, request: Request, digest: ContentDigest) -> list[FileEntry]:
+        async with self._files(request) as files:
+            named = self._named_uploads(request, digest)
+            entries = [await files.write(path, chunks) async for path, chunks in named]
+        if not entries:
+            raise InvalidRequest("The form holds no file.", param="file")
+        return entries
+
+    async def _uploaded(
+        self, request: Request, once: OnceEntry, digest: ContentDigest
+    ) -> list[FileEntry]:
+        """Of an upload that was made before: the files as they are now."""
+        paths = [path async for path, _ in self._named_uploads(request, digest)]
+        require_same_content(once, digest.text)
         async with self._files(request) as files:
             entries = {entry.path: entry for entry in await files.list()}
-        session_id = request.path_params["session_id"]
-        data = [self._present.file(entries[path], session_id) for path in paths if path in entries]
-        return json_answer(page(data), 201)
+        return [entries[path] for path in paths if path in entries]
+
+    async def _named_uploads(
+        self, request: Request, digest: ContentDigest
+    ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
+        """Where each file of the form goes, and its bytes; those that nobody takes are read as well."""
+        folder, is_late = "", False
+        async for upload in read_uploads(request, self._max_upload_bytes):
+            if upload.filename is None:
+                folder = await self._folder(upload, is_late=is_late)
+                continue
+            path, is_late = clean_path(folder + upload.filename), True
+            chunks = digest.over(path, upload.chunks)
+            yield path, chunks
+            async for _ in chunks:
+                pass
 
     async def _folder(self, upload: Upload, *, is_late: bool) -> str:
         if upload.name != "path":

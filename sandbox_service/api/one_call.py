@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox_service.api.endpoint import principal_of
+from sandbox_service.api.once import is_refusal
 from sandbox_service.api.presenter import Json, Presenter
 from sandbox_service.api.running import Runner
 from sandbox_service.api.schemas import OpenSessionBody, RunBody
@@ -59,8 +60,12 @@ class OneCall:
     async def _closed_on_failure(self) -> AsyncIterator[None]:
         try:
             yield
-        except Exception:
-            if self._body.session_id is None and not self._ids:  # who has a key can ask again
+        except Exception as error:
+            # Who has a key can ask again; but not for what was refused, under the same ids.
+            can_ask_again = bool(self._ids) and not (
+                isinstance(error, ServiceError) and is_refusal(error)
+            )
+            if self._body.session_id is None and not can_ask_again:
                 await self._close_quietly()
             raise
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 
 from sandbox_service.api.endpoint import principal_of
+from sandbox_service.api.schemas import LinkQuery
 from sandbox_service.api.services import Services
 from sandbox_service.domain.names import display_path, encode_name
 from sandbox_service.domain.values import (
@@ -85,7 +86,7 @@ class Presenter:
         """A fresh link; who came by a link gets that one again, which ends when it was to end."""
         if principal_of(request).artifact_id is not None:
             asked = request.query_params
-            query = urlencode({name: asked[name] for name in ("expires", "signature")})
+            query = urlencode({name: asked.get(name, "") for name in LinkQuery.model_fields})
         else:
             expires_at = min(record.expires_at, datetime.now(UTC) + self._link_ttl)
             query = self._links.sign(record.id, expires_at)

@@ -1,5 +1,7 @@
 """Sessions: open, list, read, change, close, interrupt, restart, notebook."""
 
+from collections.abc import Awaitable, Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -7,7 +9,7 @@ from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import read_model, read_query
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.flowing import flowing_json
-from sandbox_service.api.once import begin_once, note_done
+from sandbox_service.api.once import begun_once, note_done
 from sandbox_service.api.presenter import Presenter, page
 from sandbox_service.api.schemas import OpenSessionBody, PageQuery, UpdateSessionBody
 from sandbox_service.api.services import Services
@@ -30,8 +32,8 @@ class SessionRoutes:
     async def open_session(self, request: Request) -> Response:
         body = await read_model(request, OpenSessionBody)
         tenant = principal_of(request).tenant
-        once = await begin_once(self._once, request, body, "sess")
-        record = await self._sessions.open(tenant, body.to_request(), once.ids.get("sess"))
+        async with begun_once(self._once, request, body, "sess") as once:
+            record = await self._sessions.open(tenant, body.to_request(), once.ids.get("sess"))
         if not once.ids and await request.is_disconnected():  # nobody will ever know its id
             record = await self._sessions.close(tenant, record.id)
         return self._answer(record, 201)
@@ -54,20 +56,21 @@ class SessionRoutes:
         return self._answer(await self._sessions.close(*_named(request)))
 
     async def interrupt_session(self, request: Request) -> Response:
-        once = await begin_once(self._once, request, "")
-        if once.is_done:
-            return await self.get_session(request)
-        record = await self._sessions.interrupt(*_named(request))
-        await note_done(self._once, request)
-        return self._answer(record)
+        return self._answer(await self._once_done(request, self._sessions.interrupt))
 
     async def restart_session(self, request: Request) -> Response:
-        once = await begin_once(self._once, request, "")
-        if once.is_done:
-            return await self.get_session(request)
-        record = await self._sessions.restart(*_named(request))
+        return self._answer(await self._once_done(request, self._sessions.restart))
+
+    async def _once_done(
+        self, request: Request, act: Callable[[str, str], Awaitable[SessionRecord]]
+    ) -> SessionRecord:
+        """The session after `act`, which a request with a key brings about no second time."""
+        async with begun_once(self._once, request, "") as once:
+            if once.is_done:
+                return await self._sessions.get(*_named(request))
+            record = await act(*_named(request))
         await note_done(self._once, request)
-        return self._answer(record)
+        return record
 
     async def get_notebook(self, request: Request) -> Response:
         tenant, session_id = _named(request)

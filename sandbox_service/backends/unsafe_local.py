@@ -110,7 +110,7 @@ class UnsafeLocalBackend:
         """False: nothing is limited here."""
         return False
 
-    async def capacity(self) -> None:
+    async def capacity(self, template: Template) -> None:
         """None: nothing is limited here."""
 
     def can_resize(self, template: Template) -> bool:

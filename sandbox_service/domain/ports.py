@@ -219,8 +219,8 @@ class SandboxBackend(Protocol):
 class SandboxHost(Protocol):
     """What can be asked of a backend's engine. Every backend is one."""
 
-    async def capacity(self) -> Capacity | None:
-        """What the engine has; None where nothing is limited. Raises EngineUnavailable."""
+    async def capacity(self, template: Template) -> Capacity | None:
+        """What a sandbox of this template can have; None where nothing is limited. Raises EngineUnavailable."""
         ...
 
     def can_resize(self, template: Template) -> bool:

@@ -6,7 +6,7 @@ A *replica* is one service process. Every method of the Redis ones raises StoreU
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -241,11 +241,16 @@ class PoolStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OnceEntry:
-    """What is known of a request with an idempotency key: the ids it was given, and that it was done."""
+    """What is known of a request with an idempotency key: the ids it was given, and that it was done.
+
+    `content` is the digest of what it uploaded, which is known when it is done; `mark` names the entry itself.
+    """
 
     fingerprint: str
     ids: Mapping[str, str]
     is_done: bool = False
+    content: str = ""
+    mark: str = field(default="", compare=False)
 
 
 class OnceStore(Protocol):
@@ -257,12 +262,15 @@ class OnceStore(Protocol):
         """The entry of that key: the one there is, else a new one made of the arguments."""
         ...
 
-    async def done(self, tenant: str, key: str) -> None:
-        """Note that the request has taken effect."""
+    async def done(self, tenant: str, key: str, content: str = "") -> None:
+        """Note that the request has taken effect; the first `content` that is noted counts."""
         ...
 
-    async def forget(self, tenant: str, key: str) -> None:
-        """The request had no effect: the key is free again."""
+    async def give_back(self, tenant: str, key: str, entry: OnceEntry) -> None:
+        """The request was refused: the key is free again, unless the same request came twice.
+
+        Of two, one may take effect though the other is refused.
+        """
         ...
 
 

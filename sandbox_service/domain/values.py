@@ -45,10 +45,11 @@ class LimitsRequest(Value):
 
 
 class Capacity(Value):
-    """What an engine has at all: no sandbox on it can have more."""
+    """What an engine can give one sandbox: no more of anything, nor fewer CPUs than a start takes."""
 
     cpus: float
     memory_bytes: int
+    least_cpus: float = 0.0
 
 
 class Template(Value):

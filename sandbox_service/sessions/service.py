@@ -99,7 +99,7 @@ class SessionService:
         if session_id is not None and await self._stores.sessions.get(session_id) is not None:
             return await self._join(session_id)
         self._workers.require_open()
-        await self._source.require_room(request.limits)
+        await self._source.require_room(request.limits, template)
         # A task of its own: a caller that leaves must not leave a half-open session behind.
         task = asyncio.create_task(self._open(record))
         self._opening.add(task)

@@ -32,11 +32,11 @@ class SandboxSource:
         self._pools = pools
         self._templates = templates
 
-    async def require_room(self, asked: LimitsRequest) -> None:
+    async def require_room(self, asked: LimitsRequest, template: Template) -> None:
         """Raises InvalidRequest for limits that the engine cannot give, and EngineUnavailable."""
         if asked.cpus is None and asked.memory_bytes is None:
             return
-        capacity = await self._host.capacity()
+        capacity = await self._host.capacity(template)
         if capacity is not None:
             require_room(asked, capacity)
 

@@ -29,14 +29,19 @@ def resolve_limits(asked: LimitsRequest, template: Template) -> Limits:
 
 
 def require_room(asked: LimitsRequest, capacity: Capacity) -> None:
-    """Raises InvalidRequest that names a limit above what the engine has."""
-    for name, most in capacity:
-        value = getattr(asked, name)
-        if value is not None and value > most:
-            raise InvalidRequest(
-                f"limits.{name} can be at most {most:g} here: the engine has no more; got {value:g}.",
-                param=f"limits.{name}",
-            )
+    """Raises InvalidRequest that names a limit which the engine cannot give."""
+    if asked.cpus is not None and asked.cpus < capacity.least_cpus:
+        raise _no_room("cpus", f"must be at least {capacity.least_cpus:g} for this template", asked)
+    if asked.cpus is not None and asked.cpus > capacity.cpus:
+        raise _no_room("cpus", f"can be at most {capacity.cpus:g} on this engine", asked)
+    if asked.memory_bytes is not None and asked.memory_bytes > capacity.memory_bytes:
+        most = f"can be at most {capacity.memory_bytes} on this engine"
+        raise _no_room("memory_bytes", most, asked)
+
+
+def _no_room(name: str, bound: str, asked: LimitsRequest) -> InvalidRequest:
+    param = f"limits.{name}"
+    return InvalidRequest(f"{param} {bound}; got {getattr(asked, name)}.", param=param)
 
 
 def check_range(param: str, value: float, *, lowest: float, highest: float) -> None:

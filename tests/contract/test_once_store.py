@@ -41,11 +41,32 @@ async def test_what_was_never_begun_is_not_done(stores):
     assert not (await stores.once.begin("a", "key", "body", {})).is_done
 
 
-async def test_a_key_that_was_forgotten_is_free(stores):
+async def test_a_key_that_was_given_back_is_free(stores):
+    """Once: whoever took it next does not lose it by the same word said again."""
+    refused = await stores.once.begin("a", "key", "body", {})
+    for _ in range(2):
+        await stores.once.give_back("a", "key", refused)
+        assert (await stores.once.begin("a", "key", "other", {})).fingerprint == "other"
+
+
+async def test_a_key_under_which_the_same_request_came_twice_is_kept(stores):
+    """One of them may have taken effect; a request that differs is no reason to keep it."""
+    refused = await stores.once.begin("a", "twice", "body", {"sess": "sess_1"})
+    await stores.once.begin("a", "twice", "body", {"sess": "sess_2"})
+    await stores.once.give_back("a", "twice", refused)
+    assert (await stores.once.begin("a", "twice", "body", {})).ids == {"sess": "sess_1"}
+    refused = await stores.once.begin("a", "differs", "body", {})
+    await stores.once.begin("a", "differs", "other", {})
+    await stores.once.give_back("a", "differs", refused)
+    assert (await stores.once.begin("a", "differs", "other", {})).fingerprint == "other"
+
+
+async def test_the_content_that_was_done_first_is_told(stores):
     await stores.once.begin("a", "key", "body", {})
-    await stores.once.forget("a", "key")
-    await stores.once.forget("a", "key")
-    assert (await stores.once.begin("a", "key", "other", {})).fingerprint == "other"
+    await stores.once.done("a", "key", "digest")
+    await stores.once.done("a", "key", "another")
+    again = await stores.once.begin("a", "key", "body", {})
+    assert (again.is_done, again.content) == (True, "digest")
 
 
 async def test_a_key_is_free_after_its_retention_done_or_not(storehouse: StoreHouse):
@@ -66,11 +87,11 @@ async def test_the_next_process_knows_the_keys(storehouse: StoreHouse):
         await stores.once.begin("a", "done", "body", {"sess": "sess_1"})
         await stores.once.done("a", "done")
         await stores.once.begin("a", "begun", "body", {"sess": "sess_2"})
-        await stores.once.begin("a", "forgotten", "body", {})
-        await stores.once.forget("a", "forgotten")
+        refused = await stores.once.begin("a", "given back", "body", {})
+        await stores.once.give_back("a", "given back", refused)
     async with storehouse.opened() as stores:
         done = await stores.once.begin("a", "done", "body", {})
         assert done == OnceEntry("body", {"sess": "sess_1"}, is_done=True)
         begun = await stores.once.begin("a", "begun", "body", {})
         assert begun == OnceEntry("body", {"sess": "sess_2"}, is_done=False)
-        assert (await stores.once.begin("a", "forgotten", "new", {})).fingerprint == "new"
+        assert (await stores.once.begin("a", "given back", "new", {})).fingerprint == "new"

@@ -111,8 +111,8 @@ class InstantBackend:
         self.resized[ref.sandbox_id] = limits
         return True
 
-    async def capacity(self) -> Capacity:
-        return Capacity(cpus=4, memory_bytes=4096 * MIB)
+    async def capacity(self, template: Template) -> Capacity:
+        return Capacity(cpus=4, memory_bytes=4096 * MIB, least_cpus=0.25)
 
     def can_resize(self, template: Template) -> bool:
         return True

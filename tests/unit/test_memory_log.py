@@ -121,14 +121,14 @@ async def test_keys_and_warm_sandboxes_are_there_again(opened: Opening) -> None:
         for ref in warm:
             await stores.pool.add("python", ref)
         assert await stores.pool.take("python") == warm[0]
-        for key in ("begun", "done", "forgotten"):
-            await stores.once.begin("a", key, "print", {"sess": f"sess_{key}"})
+        for key in ("begun", "done", "given back"):
+            entry = await stores.once.begin("a", key, "print", {"sess": f"sess_{key}"})
         await stores.once.done("a", "done")
-        await stores.once.forget("a", "forgotten")
+        await stores.once.give_back("a", "given back", entry)
     with opened() as stores:
         assert await stores.pool.ready("python") == warm[1:]
         again = [
-            await stores.once.begin("a", key, "x", {}) for key in ("begun", "done", "forgotten")
+            await stores.once.begin("a", key, "x", {}) for key in ("begun", "done", "given back")
         ]
         assert [(entry.ids.get("sess"), entry.is_done) for entry in again] == [
             ("sess_begun", False),

@@ -1,14 +1,19 @@
 """Idempotency-Key: the same request takes effect once, another one under the same key is refused."""
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
 
-from sandbox_service.domain.errors import SandboxStartFailed, StoreUnavailable
+from sandbox_service.api.app import create_api
+from sandbox_service.domain.errors import InvalidRequest, SandboxStartFailed, StoreUnavailable
+from sandbox_service.domain.requests import ExecuteCode, OpenSession
 from sandbox_service.domain.stores import OnceEntry
+from sandbox_service.domain.values import LIVE_STATUSES, ExecutionRecord, SessionRecord
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import SteppedClock
@@ -169,6 +174,92 @@ async def test_the_same_upload_writes_once_and_answers_the_same(
     assert workspace.contents["in/b.txt"] == b"changed"
     paths = [[file["path"] for file in answer.json()["data"]] for answer in (first, second)]
     assert paths == [["in/a.txt", "in/b.txt"]] * 2
+
+
+@pytest.mark.parametrize("changed", ["content", "name", "folder"])
+async def test_another_upload_of_the_same_length_is_not_thrown_away_in_silence(
+    world: World, client: httpx.AsyncClient, session_url: str, changed: str
+) -> None:
+    """The boundary, which many clients choose anew each time, is no part of what is uploaded."""
+    workspace = world.sessions.workspaces[session_url.rpartition("/")[2]]
+
+    async def upload(boundary: str, **parts: str) -> httpx.Response:
+        part = {"content": "1", "name": "a.txt", "folder": "in", **parts}
+        return await client.post(
+            f"{session_url}/files",
+            files=[("file", (part["name"], part["content"]))],
+            data={"path": part["folder"]},
+            headers={**KEY, "Content-Type": f"multipart/form-data; boundary={boundary}"},
+        )
+
+    assert (await upload("x")).status_code == 201
+    other = await upload(
+        "y", **{changed: {"content": "2", "name": "b.txt", "folder": "on"}[changed]}
+    )
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_key_reused")
+    assert (await upload("z")).status_code == 201
+    assert workspace.contents == {"in/a.txt": b"1"}
+
+
+REFUSED_FIRST: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("/v1/sessions", {"idle_ttl_s": 1}, {"idle_ttl_s": 90}),
+    ("/v1/executions", {"code": "1", "timeout_s": 9999}, {"code": "1"}),
+    ("/v1/executions", {"code": "1", "session_id": "sess_none"}, {"code": "1"}),
+    ("{url}/executions", {"code": "1", "timeout_s": 9999}, {"code": "1"}),
+]
+
+
+class RefusesSomeTerms:
+    """Refuses as the rooms below do: after the API has found the shape right."""
+
+    def __init__(self, world: World) -> None:
+        self.sessions, self.executions = world.sessions, world.executions
+
+    async def open(self, tenant: str, request: OpenSession, *rest: Any) -> SessionRecord:
+        if request.idle_ttl_s == 1:
+            raise InvalidRequest("idle_ttl_s must be between 60 and 86400.", param="idle_ttl_s")
+        return await self.sessions.open(tenant, request, *rest)
+
+    async def submit(
+        self, tenant: str, session_id: str, request: ExecuteCode, *rest: Any
+    ) -> ExecutionRecord:
+        if request.timeout_s == 9999:
+            raise InvalidRequest("timeout_s must be between 0.1 and 120.", param="timeout_s")
+        return await self.executions.submit(tenant, session_id, request, *rest)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sessions if hasattr(self.sessions, name) else self.executions, name)
+
+
+@pytest.mark.parametrize(("path", "refused", "mended"), REFUSED_FIRST)
+async def test_a_refusal_gives_the_key_back_and_leaves_nothing(
+    world: World, path: str, refused: dict[str, Any], mended: dict[str, Any]
+) -> None:
+    rooms = RefusesSomeTerms(world)
+    services = dataclasses.replace(world.services(), sessions=rooms, executions=rooms)
+    async with world.client(create_api(services)) as client:
+        session = (await client.post("/v1/sessions", json={})).json()
+        url = path.replace("{url}", f"/v1/sessions/{session['id']}")
+        assert (await client.post(url, json=refused, headers=KEY)).status_code in (400, 404)
+        assert {r.id for r in world.sessions.records.values() if r.status in LIVE_STATUSES} == {
+            session["id"]
+        }
+        answer = await client.post(url, json=mended, headers=KEY)
+        assert answer.status_code in (200, 201)
+        reused = await client.post(url, json=refused, headers=KEY)
+        assert (reused.status_code, reused.json()["error"]["code"]) == (
+            409,
+            "idempotency_key_reused",
+        )
+
+
+async def test_an_upload_that_was_refused_gives_its_key_back(
+    client: httpx.AsyncClient, session_url: str
+) -> None:
+    url, text = f"{session_url}/files", "text/plain"
+    assert (await client.post(url, content=b"x", headers={**KEY, "Content-Type": text})).is_error
+    answer = await client.post(url, files={"file": ("a.txt", b"1")}, headers=KEY)
+    assert answer.status_code == 201
 
 
 class StoreIsAway:

@@ -58,8 +58,8 @@ async def opened(replica: Replica) -> SessionRecord:
     return await replica.sessions.open(TENANT, OpenSession(), SESSION_ID)
 
 
-@pytest.mark.parametrize("asked", [{"cpus": 4.5}, {"memory_bytes": 4097 * MIB}])
-async def test_limits_above_what_the_engine_has_are_refused_by_name_before_anything_is_touched(
+@pytest.mark.parametrize("asked", [{"cpus": 4.5}, {"cpus": 0.2}, {"memory_bytes": 4097 * MIB}])
+async def test_limits_that_the_engine_cannot_give_are_refused_by_name_before_anything_is_touched(
     stores: Stores, asked: dict[str, float]
 ) -> None:
     async with replica_on(stores, InstantBackend(), pool_size=PoolSize(1, 1)) as replica:

@@ -159,9 +159,10 @@ class DockerBackend:
             return False
         return True
 
-    async def capacity(self) -> Capacity:
+    async def capacity(self, template: Template) -> Capacity:
         """What the engine has. Raises EngineUnavailable."""
-        return await self._engine.capacity()
+        there = await self._engine.capacity()
+        return there.model_copy(update={"least_cpus": profile.least_cpus(template.runtime)})
 
     def can_resize(self, template: Template) -> bool:
         """gVisor's sandboxes keep the limits that they were started with."""

@@ -29,6 +29,7 @@ CPU_SHARES_PER_CPU = 1024
 BACKGROUND_SHARES = 64
 GVISOR_PIDS = 4
 GVISOR_OWN_PIDS = 512
+GVISOR_LEAST_CPUS = 0.25
 MSGQUEUE_BYTES = 64 * 1024
 LOCKED_BYTES = 64 * 1024
 # What of the kernel's files tells of the host or of its other guests: hidden whatever the engine's version.
@@ -141,6 +142,11 @@ def seccomp_sha256(runtime: str) -> str:
 def is_gvisor(runtime: str) -> bool:
     """Whether a runtime is gVisor's, by the name that it is registered under."""
     return runtime.startswith("runsc")
+
+
+def least_cpus(runtime: str) -> float:
+    """With less a cold start does not end in its time, and gVisor's sandboxes can be given less only then."""
+    return GVISOR_LEAST_CPUS if is_gvisor(runtime) else 0.0
 
 
 def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from sandbox_service.domain.clock import SystemClock
+from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import Clock
 from sandbox_service.domain.stores import Demand, Lease, OnceEntry, Stores
 from sandbox_service.domain.values import SandboxRef
@@ -119,21 +121,25 @@ class MemoryOnceStore:
         self._forget_old()
         kept = self._tables.once.get((tenant, key))
         if kept is None:
-            entry = OnceEntry(fingerprint, dict(ids))
+            entry = OnceEntry(fingerprint, dict(ids), mark=new_id("once"))
             kept = KeptOnce(entry, self._clock.now().timestamp())
             self._tables.once[tenant, key] = kept
             self._tables.note_once(tenant, key)
+        elif kept.entry.fingerprint == fingerprint:
+            kept.is_shared = True
         return kept.entry
 
-    async def done(self, tenant: str, key: str) -> None:
+    async def done(self, tenant: str, key: str, content: str = "") -> None:
         kept = self._tables.once.get((tenant, key))
-        if kept is not None:
-            kept.entry = OnceEntry(kept.entry.fingerprint, kept.entry.ids, is_done=True)
+        if kept is not None and not kept.entry.is_done:
+            kept.entry = replace(kept.entry, is_done=True, content=content)
             self._tables.note_once(tenant, key)
 
-    async def forget(self, tenant: str, key: str) -> None:
-        self._tables.once.pop((tenant, key), None)
-        self._tables.note_once(tenant, key)
+    async def give_back(self, tenant: str, key: str, entry: OnceEntry) -> None:
+        kept = self._tables.once.get((tenant, key))
+        if kept is not None and kept.entry.mark == entry.mark and not kept.is_shared:
+            del self._tables.once[tenant, key]
+            self._tables.note_once(tenant, key)
 
     def _forget_old(self) -> None:
         horizon = self._clock.now().timestamp() - self._tables.bounds.once_retention_s

@@ -29,8 +29,11 @@ _REFS = TypeAdapter(list[SandboxRef])
 
 @dataclass(slots=True)
 class KeptOnce:
+    """`is_shared` once the same request has come a second time to this process."""
+
     entry: OnceEntry
     began_at_s: float
+    is_shared: bool = False
 
 
 class Tables:
@@ -226,7 +229,7 @@ def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Noted:
         return "once", f"{tenant}\n{key}", b"null"
     entry = kept.entry
     value = {"fingerprint": entry.fingerprint, "ids": dict(entry.ids), "is_done": entry.is_done}
-    value = {**value, "began_at_s": kept.began_at_s}
+    value = {**value, "content": entry.content, "mark": entry.mark, "began_at_s": kept.began_at_s}
     return "once", f"{tenant}\n{key}", orjson.dumps(value)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.stores import OnceEntry
 from sandbox_service.domain.values import Value
 from sandbox_service.store.encoding import to_json
@@ -10,23 +11,33 @@ from sandbox_service.store.redis.connection import Argument, RedisConnection
 from sandbox_service.store.redis.records import decode
 from sandbox_service.store.redis.schema import script
 
-# name, entry, for how many milliseconds; answers {entry, done}
+# name, entry, for how many milliseconds; answers {entry, content or false}
 BEGIN = script("""
 local key = P .. 'once:' .. ARGV[1]
-if redis.call('EXISTS', key) == 0 then
+local entry = redis.call('HGET', key, 'entry')
+if not entry then
   redis.call('HSET', key, 'entry', ARGV[2])
   redis.call('PEXPIRE', key, ARGV[3])
+  return {ARGV[2], false}
 end
-return {redis.call('HGET', key, 'entry'), redis.call('HEXISTS', key, 'done')}
+if entry ~= ARGV[2] and cjson.decode(entry).fingerprint == cjson.decode(ARGV[2]).fingerprint then
+  redis.call('HSET', key, 'shared', 1)
+end
+return {entry, redis.call('HGET', key, 'done')}
 """)
 
+# name, content
 DONE = script("""
 local key = P .. 'once:' .. ARGV[1]
-return redis.call('EXISTS', key) == 1 and redis.call('HSET', key, 'done', 1)
+return redis.call('EXISTS', key) == 1 and redis.call('HSETNX', key, 'done', ARGV[2])
 """)
 
-FORGET = script("""
-return redis.call('DEL', P .. 'once:' .. ARGV[1])
+# name, mark
+GIVE_BACK = script("""
+local key = P .. 'once:' .. ARGV[1]
+local entry, shared = unpack(redis.call('HMGET', key, 'entry', 'shared'))
+if not entry or shared or cjson.decode(entry).mark ~= ARGV[2] then return 0 end
+return redis.call('DEL', key)
 """)
 
 
@@ -37,6 +48,7 @@ class _Entry(Value):
     key: str
     fingerprint: str
     ids: dict[str, str]
+    mark: str = ""
 
 
 class RedisOnceStore:
@@ -51,17 +63,21 @@ class RedisOnceStore:
         self, tenant: str, key: str, fingerprint: str, ids: Mapping[str, str]
     ) -> OnceEntry:
         name = _name(tenant, key)
-        fresh = _Entry(tenant=tenant, key=key, fingerprint=fingerprint, ids=dict(ids))
-        raw, is_done = await self._run(BEGIN, name, to_json(fresh), self._retention_ms)
+        fresh = _Entry(
+            tenant=tenant, key=key, fingerprint=fingerprint, ids=dict(ids), mark=new_id("once")
+        )
+        raw, content = await self._run(BEGIN, name, to_json(fresh), self._retention_ms)
         whose = (tenant, key)
         entry = decode(_Entry, raw, f"once:{name}", lambda it: (it.tenant, it.key) == whose)
-        return OnceEntry(entry.fingerprint, entry.ids, is_done=bool(is_done))
+        is_done = content is not None
+        told = content.decode() if is_done else ""
+        return OnceEntry(entry.fingerprint, entry.ids, is_done, told, entry.mark)
 
-    async def done(self, tenant: str, key: str) -> None:
-        await self._run(DONE, _name(tenant, key))
+    async def done(self, tenant: str, key: str, content: str = "") -> None:
+        await self._run(DONE, _name(tenant, key), content)
 
-    async def forget(self, tenant: str, key: str) -> None:
-        await self._run(FORGET, _name(tenant, key))
+    async def give_back(self, tenant: str, key: str, entry: OnceEntry) -> None:
+        await self._run(GIVE_BACK, _name(tenant, key), entry.mark)
 
     async def _run(self, script: Any, *arguments: Argument) -> Any:
         return await self._connection.run(script, self._prefix, *arguments)
