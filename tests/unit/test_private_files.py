@@ -48,7 +48,7 @@ async def test_artifacts_their_records_and_keys_are_private(tmp_path: Path) -> N
     root, record = data / "artifacts", artifact()
     await DirectoryBlobStore(root).put(record.id, _content(), 100)
     await DirectoryArtifactCatalog(root).add(record)
-    DirectoryLinkMarks(root).renew(record.id)
+    DirectoryLinkMarks(root).renew(record.id, 1)
     load_or_make_key(data / "link.key")
     made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
     assert {path.name.partition(".")[0] for path in made if path.is_file()} == {record.id, "link"}
