@@ -238,6 +238,7 @@ class Rooms:
             self._artifacts,
             self._clock,
             self._settings.interrupt_grace_s,
+            self._oversight,
         )
         reviver = Reviver(
             self._records,

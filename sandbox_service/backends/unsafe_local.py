@@ -104,7 +104,8 @@ class UnsafeLocalBackend:
         if process is not None and process.poll() is not None:
             return SandboxReport(state=SandboxState.EXITED, exit_code=_exit_code(process))
         is_running = process is not None or local_process.pids_of(ref.sandbox_id)
-        return SandboxReport(state=SandboxState.RUNNING if is_running else SandboxState.EXITED)
+        state = SandboxState.RUNNING if is_running else SandboxState.EXITED
+        return SandboxReport(state=state, is_counted_at_once=True)
 
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         """False: nothing is limited here."""

@@ -78,6 +78,10 @@ class Quotas(Protocol):
         """Give back what `holder` holds, if it does."""
         ...
 
+    async def flush(self) -> None:
+        """Return when what was given back before is there for other replicas too, or the state is away."""
+        ...
+
     async def settle(
         self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
     ) -> None:
@@ -134,6 +138,9 @@ class NoQuotas:
         return
 
     def release(self, tenant: str, held: Held, holder: str) -> None:
+        return
+
+    async def flush(self) -> None:
         return
 
     async def settle(

@@ -124,11 +124,15 @@ class SandboxState(StrEnum):
 
 
 class SandboxReport(Value):
-    """What the engine, not the agent, says of a sandbox."""
+    """What the engine, not the agent, says of a sandbox.
+
+    `is_counted_at_once`: a kill is among the `oom_kills` before anybody can see its victim gone.
+    """
 
     state: SandboxState
     exit_code: int | None = None
     oom_kills: int = 0
+    is_counted_at_once: bool = False
 
 
 class SessionStatus(StrEnum):

@@ -165,6 +165,12 @@ def cgroup() -> dict[str, object]:
     }
 
 
+def cgroup_paths() -> list[str]:
+    """Where it sees itself, over all hierarchies: only its own root when each is a namespace of its own."""
+    with open("/proc/self/cgroup") as file:
+        return sorted({line.rstrip("\n").split(":", 2)[2] for line in file})
+
+
 def namespaces() -> dict[str, str]:
     found = {}
     for path in glob.glob("/proc/self/ns/*"):
@@ -206,6 +212,7 @@ def measure() -> dict[str, object]:
             name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in LIMITS
         },
         "cgroup": cgroup(),
+        "cgroup_paths": cgroup_paths(),
     }
 
 

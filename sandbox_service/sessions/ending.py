@@ -57,7 +57,7 @@ class SessionEnder:
             for ref in record.sandboxes:
                 await self._stop_ended(record, ref)
         finally:
-            self._oversight.release_session(record)
+            await self._oversight.release_session(record)
         if ended.is_ours:
             self._metrics.sessions_ended.labels(record.status.value).inc()
             self._oversight.session_ended(record)
@@ -92,7 +92,7 @@ class SessionEnder:
         for ref in record.sandboxes:
             await self.stop_sandbox(ref)
         await self._records.store.delete(record.id)
-        self._oversight.release_session(record)
+        await self._oversight.release_session(record)
 
     async def stop_sandbox(self, ref: SandboxRef) -> None:
         """Stop it; what the engine refuses now, the reaper finds later by its labels."""

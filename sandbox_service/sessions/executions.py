@@ -76,7 +76,7 @@ class ExecutionService:
         try:
             lease = await self._accept(session, queued)
         except ServiceError:
-            self._oversight.release_execution(queued)
+            await self._oversight.release_execution(queued)
             raise
         if lease is not None:
             self._workers.start(lease)

@@ -38,6 +38,8 @@ class Finisher:
         final = await ended_from_outside(self._journals, record, status, notice)
         final = final.model_copy(update=changes)
 
+        await self._oversight.release_execution(final)
+
         async def write() -> bool:
             page = await self._journals.read(record.session_id, record.id, ALL, 1)
             event = ExecutionEvent(page.last_id + 1, "execution.completed", final)

@@ -69,21 +69,24 @@ class Oversight:
             session_id=record.id,
         )
 
-    def release_session(self, record: SessionRecord) -> None:
+    async def release_session(self, record: SessionRecord) -> None:
+        """Whoever is told of the end can open another one at once, on any replica."""
         self.quotas.release(record.tenant, Held.SESSIONS, record.id)
+        await self.quotas.flush()
 
     async def claim_execution(self, record: ExecutionRecord) -> None:
         """Raises RateLimited `quota_executions` or `quota_cpu_seconds`."""
         await self.quotas.require_cpu(record.tenant)
         await self.quotas.claim(record.tenant, Held.EXECUTIONS, record.id)
 
-    def release_execution(self, record: ExecutionRecord) -> None:
+    async def release_execution(self, record: ExecutionRecord) -> None:
+        """Before its end is told, as with sessions: also when another replica then ends it again."""
         self.quotas.release(record.tenant, Held.EXECUTIONS, record.id)
+        await self.quotas.flush()
 
     def execution_ended(self, record: ExecutionRecord) -> None:
         """CPU seconds are counted as all that it can have used: its time, on all its CPUs."""
         duration_s = self._duration_s(record)
-        self.release_execution(record)
         self.quotas.spend_cpu(record.tenant, duration_s * record.terms.cpus)
         self.audit.record(
             "execution.finished",

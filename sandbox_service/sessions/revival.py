@@ -1,7 +1,5 @@
 """A new sandbox for a session whose old one went as a whole for want of memory, as gVisor's do."""
 
-import asyncio
-
 from sandbox_service.domain.errors import LeaseLost
 from sandbox_service.domain.ports import SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SandboxState, SessionRecord
@@ -13,7 +11,7 @@ from sandbox_service.sessions.records import SessionRecords, require_live
 from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.terms import touched
 
-ENGINE_WORD_TRIES = 10
+ENGINE_WORD_TRIES = 30
 ENGINE_WORD_STEP_S = 0.1
 
 
@@ -60,13 +58,15 @@ class Reviver:
         return moved
 
     async def _died_of_memory(self, record: SessionRecord, ref: SandboxRef) -> bool:
-        """The engine may still be taking note of the end when the line breaks."""
+        """The engine may still be taking note of the end, and of its cause, when the line breaks."""
         known = self._lines.oom_kills(record)
         for _ in range(ENGINE_WORD_TRIES):
             report = await self._backend.report(ref)
-            if report.state is not SandboxState.RUNNING:
-                return report.oom_kills > known
-            await asyncio.sleep(ENGINE_WORD_STEP_S)
+            if report.state is not SandboxState.RUNNING and report.oom_kills > known:
+                return True
+            if report.state is SandboxState.MISSING:
+                return False
+            await self._records.clock.sleep(ENGINE_WORD_STEP_S)
         return False
 
     async def _moved(

@@ -16,6 +16,7 @@ from sandbox_service.domain.values import (
     ExecutionRecord,
     ExecutionStatus,
     KernelStamp,
+    SandboxReport,
     SessionRecord,
 )
 from sandbox_service.files.artifacts import ArtifactOwner, Artifacts
@@ -25,6 +26,7 @@ from sandbox_service.sessions.journal import JournalWriter, read_all
 from sandbox_service.sessions.ladder import InterruptLadder
 from sandbox_service.sessions.lines import Line, SandboxLines
 from sandbox_service.sessions.outcome import SIGKILL, Circumstances, death_notice, outcome
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.reading import BrokenLine, ExecutionReader, connect
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import touched
@@ -34,7 +36,7 @@ logger = logging.getLogger(__name__)
 MAX_OUTPUTS = 2000
 ABANDON_AFTER_S = 10.0
 LADDER_STEPS = 5
-OOM_WORD_TRIES = 10
+OOM_WORD_TRIES = 60
 OOM_WORD_STEP_S = 0.05
 
 
@@ -49,6 +51,7 @@ class RunTools:
     artifacts: Artifacts
     clock: Clock
     interrupt_grace_s: float
+    oversight: Oversight
 
 
 class Run:
@@ -91,6 +94,7 @@ class Run:
                 )
             )
             final = self._final(status, duration_s, session, artifacts)
+            await self._tools.oversight.release_execution(final)
             return Finished(final, await self._writer.finish(final))
 
     def _bounded(self, duration_s: float) -> float:
@@ -208,30 +212,27 @@ class Run:
         return status
 
     async def _engine_saw_oom(self, end: ExecutionEnd, *, was_killed: bool) -> bool:
-        """Ask the engine; its word on memory can come a moment after the kernel's death."""
-        if end.reason == "finished" or was_killed:
-            await (
-                self._has_new_oom_kill()
-            )  # of a process that the code started: old news from now on
-            return False
-        if end.exit_signal != SIGKILL:
-            return False
+        """Ask the engine; its word on memory can come a while after the kernel's death, but it comes."""
+        is_by_us = end.reason == "finished" or was_killed
         for _ in range(OOM_WORD_TRIES):
-            if await self._has_new_oom_kill():
-                return True
+            report = await self._engine_report()
+            if report is None:
+                return False
+            is_new = report.oom_kills > self._line.oom_kills
+            self._line.oom_kills = report.oom_kills
+            if is_by_us or end.exit_signal != SIGKILL:
+                return False  # a process that the code started: old news from now on
+            if is_new or report.is_counted_at_once:
+                return is_new
             await self._tools.clock.sleep(OOM_WORD_STEP_S)
         return False
 
-    async def _has_new_oom_kill(self) -> bool:
-        """Whether the engine has counted one since it was asked last."""
+    async def _engine_report(self) -> SandboxReport | None:
         try:
-            report = await self._tools.backend.report(self._line.ref)
+            return await self._tools.backend.report(self._line.ref)
         except ServiceError as error:
             logger.warning("engine_did_not_say session=%s %s", self._begun.session_id, error.code)
-            return False
-        is_new = report.oom_kills > self._line.oom_kills
-        self._line.oom_kills = report.oom_kills
-        return is_new
+            return None
 
     async def _collect_artifacts(self, end: ExecutionEnd) -> list[ArtifactRecord]:
         if end.changes_truncated:

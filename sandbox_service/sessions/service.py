@@ -141,7 +141,7 @@ class SessionService:
         stored = await self._records.store.get(record.id)
         if stored is not None and stored.opening == record.opening:
             await self._records.store.delete(record.id)
-            self._oversight.release_session(record)
+            await self._oversight.release_session(record)
 
     async def _join(self, session_id: str) -> SessionRecord:
         """The session that another call opens at this moment. Raises Unavailable when that fails."""

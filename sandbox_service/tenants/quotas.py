@@ -72,6 +72,9 @@ class MemoryQuotas:
     def release(self, tenant: str, held: Held, holder: str) -> None:
         self._holders[held].remove(tenant, holder, self._clock.monotonic())
 
+    async def flush(self) -> None:
+        return
+
     async def settle(
         self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
     ) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from sandbox_service.backends.docker import DockerBackend, DockerSettings
 from sandbox_service.backends.docker.engine import WORKERS, Engine
-from sandbox_service.backends.docker.events import EngineEvents
+from sandbox_service.backends.docker.events import EngineEvents, EventListener
+from sandbox_service.backends.docker.groups import ControlGroups, MemoryKills
 from sandbox_service.backends.docker.uids import HIGHEST, LOWEST, UserIds
 from sandbox_service.domain.errors import EngineUnavailable
 from sandbox_service.domain.values import Limits, SandboxSpec, Template
@@ -91,6 +92,57 @@ def test_events_are_counted_per_container() -> None:
     assert (events.exit_code("c1"), events.exit_code("c2")) == (137, None)
     events.forget("c1")
     assert (events.oom_kills("c1"), events.exit_code("c1")) == (0, None)
+
+
+def test_events_out_of_order_are_all_taken_and_each_once() -> None:
+    """The engine's times are not in order, and after a break some events are told again."""
+    events = EngineEvents()
+    listener = EventListener(None, "test", events.note)
+    told = [
+        {**event("oom", name), "timeNano": at} for name, at in (("c1", 5), ("c2", 3), ("c3", 3))
+    ]
+    for one in [*told, *told, {**event("oom", "c1"), "timeNano": 9}]:
+        listener._take(one)
+    assert [events.oom_kills(name) for name in ("c1", "c2", "c3")] == [2, 1, 1]
+
+
+GROUPS = {
+    "version 1": {
+        "memory/docker/c1/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+        "cpuacct/docker/c1/cpuacct.usage": "1500000000\n",
+    },
+    "version 2 with systemd": {
+        "cgroup.controllers": "cpu memory\n",
+        "system.slice/docker-c1.scope/memory.events": "low 0\noom 4\noom_kill 3\n",
+        "system.slice/docker-c1.scope/cpu.stat": "usage_usec 1500000\nuser_usec 1\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", GROUPS.values(), ids=GROUPS)
+def test_the_kernels_own_counts_are_read_where_the_engine_keeps_them(files, tmp_path) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    groups = ControlGroups(tmp_path)
+    assert (groups.oom_kills("c1"), groups.cpu_s("c1")) == (3, 1.5)
+    assert (groups.oom_kills("gone"), groups.cpu_s("gone")) == (None, None)
+
+
+def test_memory_kills_count_on_from_the_kernels_count_when_the_group_is_gone(tmp_path) -> None:
+    """An ended container has no group; the engine told of two kills while the kernel had counted three."""
+    group = tmp_path / "memory/docker/c1/memory.oom_control"
+    group.parent.mkdir(parents=True)
+    group.write_text("oom_kill 3\n")
+    events = EngineEvents()
+    kills = MemoryKills(ControlGroups(tmp_path), events)
+    events.note(event("oom"))
+    events.note(event("oom"))
+    assert kills.of("c1") == 3
+    group.unlink()
+    assert kills.of("c1") == 3
+    events.note(event("oom"))
+    assert kills.of("c1") == 4
 
 
 def test_counts_of_what_others_removed_are_forgotten() -> None:

@@ -32,6 +32,7 @@ class Flood:
     code: str
     outcomes: frozenset[str]
     is_for_gvisor: bool = False
+    timeout_s: float = TIMEOUT_S
 
 
 FORKS = """
@@ -121,7 +122,7 @@ os.chdir('/mnt/data')
 """
 FLOODS = [
     Flood("processes", FORKS, STOPPED, is_for_gvisor=True),
-    Flood("memory", MEMORY, frozenset({"out_of_memory"}), is_for_gvisor=True),
+    Flood("memory", MEMORY, frozenset({"out_of_memory"}), is_for_gvisor=True, timeout_s=30),
     Flood("memory of many", MEMORY_OF_MANY, STOPPED | ENDED),
     Flood("text", TEXT, CUT, is_for_gvisor=True),
     Flood("one line", ONE_LINE, ENDED | CUT),
@@ -223,7 +224,7 @@ async def test_a_flood_ends_and_the_neighbour_goes_on(
     if runtime == "runsc" and not flood.is_for_gvisor:
         pytest.skip("asked on runc; what differs under gVisor is asked there")
     async with watched(neighbour) as taken, asyncio.timeout(FLOOD_WITHIN_S):
-        outcome = await hostile.outcome_of(flood.code)
+        outcome = await hostile.outcome_of(flood.code, flood.timeout_s)
         listed = await hostile.client.get("/v1/sessions")
     assert outcome in flood.outcomes | ({"out_of_memory"} if runtime == "runsc" else set())
     assert listed.status_code == 200

@@ -109,6 +109,16 @@ async def test_a_refused_or_ended_execution_holds_nothing() -> None:
         assert desk.quotas.held(TENANT, Held.EXECUTIONS) == 0
 
 
+async def test_whoever_is_told_of_an_end_can_begin_anew_on_any_replica() -> None:
+    """What is given back is there for the others before the end is told."""
+    async with desk_on(PlaysCells()) as desk:
+        session = await desk.open()
+        await desk.wait(await desk.submit(session))
+        assert desk.quotas.held(TENANT, Held.EXECUTIONS) == 0
+        await desk.sessions.close(TENANT, session.id)
+        assert held(desk) == 0
+
+
 def ended(status: ExecutionStatus, **changes: object) -> ExecutionRecord:
     fields = {"code": "6 * 7", "status": status, **changes}
     return execution_record(SteppedClock(), **fields)

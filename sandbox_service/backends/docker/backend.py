@@ -14,6 +14,7 @@ from sandbox_service.backends.agent_line import AgentLine
 from sandbox_service.backends.docker import spec as profile
 from sandbox_service.backends.docker.engine import Engine
 from sandbox_service.backends.docker.events import EngineEvents, EventListener
+from sandbox_service.backends.docker.groups import ControlGroups, MemoryKills
 from sandbox_service.backends.docker.uids import UserIds
 from sandbox_service.backends.readiness import await_idle, await_socket
 from sandbox_service.domain.errors import (
@@ -59,11 +60,14 @@ class DockerBackend:
         engine: Engine,
         events: EngineEvents,
         uids: UserIds | None = None,
+        groups: ControlGroups | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._events = events
         self._uids = uids or UserIds()
+        self._groups = groups or ControlGroups()
+        self._memory_kills = MemoryKills(self._groups, events)
         self._root = settings.runtime_dir / settings.instance
         self._in_flight: dict[str, asyncio.Task[Any]] = {}
 
@@ -130,26 +134,33 @@ class DockerBackend:
         await asyncio.to_thread(control_directory.remove, self._directory(ref.sandbox_id))
         self._uids.free(ref.sandbox_id)
         self._events.forget(ref.engine_id)
+        self._memory_kills.forget(ref.engine_id)
 
     async def report(self, ref: SandboxRef) -> SandboxReport:
-        """What the engine says of the sandbox now.
+        """What the engine, and the host's kernel, say of the sandbox now.
 
-        `oom_kills` counts since this backend was opened; a kill can be counted a moment after
-        its victim's parent saw it die.
+        Without the kernel's count `oom_kills` counts since this backend was opened, and a kill can be
+        counted a while after its victim's parent saw it die.
         """
-        oom_kills = self._events.oom_kills(ref.engine_id)
         try:
             state = await self._state(ref)
         except NotFound:
-            return SandboxReport(state=SandboxState.MISSING, oom_kills=oom_kills)
-        oom_kills = self._events.oom_kills(ref.engine_id)
+            return SandboxReport(state=SandboxState.MISSING, oom_kills=self._oom_kills(ref))
+        oom_kills = self._oom_kills(ref)
         if state["Status"] in ("running", "paused"):
-            return SandboxReport(state=SandboxState.RUNNING, oom_kills=oom_kills)
+            return SandboxReport(
+                state=SandboxState.RUNNING,
+                oom_kills=oom_kills,
+                is_counted_at_once=self._memory_kills.is_counted(ref.engine_id),
+            )
         return SandboxReport(
             state=SandboxState.EXITED,
             exit_code=None if state["Status"] == "created" else state["ExitCode"],
             oom_kills=max(oom_kills, int(state["OOMKilled"])),
         )
+
+    def _oom_kills(self, ref: SandboxRef) -> int:
+        return self._memory_kills.of(ref.engine_id)
 
     async def resize(self, ref: SandboxRef, limits: Limits) -> bool:
         """Apply memory, cpus and pids to a running sandbox; False when the engine cannot."""

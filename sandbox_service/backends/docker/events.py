@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 RECONNECT_S = 0.5
 JOIN_S = 2.0
+OVERLAP_NS = 10_000_000_000
+REMEMBERED = 1000
 Event = dict[str, Any]
 BREAKS = (EngineUnavailable, DockerException, requests.RequestException, OSError)
 
@@ -65,7 +67,8 @@ class EngineEvents:
 class EventListener:
     """A thread that listens to the engine's events and comes back after every break.
 
-    After a break it asks for what it missed, from the last event that it saw.
+    After a break it asks for what it missed, from a while before the latest event that it saw: the engine's
+    times are not in order. What it has seen already it leaves out.
     """
 
     def __init__(self, base_url: str | None, instance: str, note: Callable[[Event], None]) -> None:
@@ -77,6 +80,7 @@ class EventListener:
         }
         self._note = note
         self._last_ns = 0
+        self._seen: OrderedDict[str, None] = OrderedDict()
         self._closing = threading.Event()
         self._listening = threading.Event()
         self._lock = threading.Lock()  # protects _stream, which _close cuts
@@ -123,7 +127,7 @@ class EventListener:
             client.close()
 
     def _subscribe(self, client: docker.APIClient) -> Any:
-        since: Any = _timestamp(self._last_ns) if self._last_ns else None
+        since: Any = _timestamp(self._last_ns - OVERLAP_NS) if self._last_ns else None
         stream = client.events(since=since, filters=self._filters, decode=True)
         with self._lock:
             self._stream = stream
@@ -132,10 +136,14 @@ class EventListener:
         return stream
 
     def _take(self, event: Event) -> None:
-        time_ns = int(event.get("timeNano", 0))
-        if time_ns > self._last_ns:
-            self._last_ns = time_ns
-            self._note(event)
+        identity = repr([event.get(part) for part in ("timeNano", "Action", "id", "Actor")])
+        if identity in self._seen:
+            return
+        self._seen[identity] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        self._last_ns = max(self._last_ns, int(event.get("timeNano", 0)))
+        self._note(event)
 
     def _close(self) -> None:
         self._closing.set()

@@ -90,6 +90,10 @@ class RedisQuotas:
     def release(self, tenant: str, held: Held, holder: str) -> None:
         self._changes.put(Change("release", tenant, held, holder))
 
+    async def flush(self) -> None:
+        with suppress(StoreUnavailable):
+            await self._changes.flush()
+
     async def settle(
         self, held: Held, actual: Mapping[str, Collection[str]], grace_s: float
     ) -> None:

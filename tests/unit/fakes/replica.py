@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from sandbox_service.domain.ports import ChangedFile, WorkspaceFiles
+from sandbox_service.domain.quota_rules import LimitsOf
 from sandbox_service.domain.requests import ExecuteCode, OpenSession
 from sandbox_service.domain.stores import Stores
+from sandbox_service.domain.tenancy import Held
 from sandbox_service.domain.values import (
     ArtifactRecord,
     ExecutionEvent,
@@ -75,6 +77,21 @@ class KeepsRecordsOnly:
         )
 
 
+class GivesBackLate(MemoryQuotas):
+    """What is given back is there for others once it was flushed, as over Redis."""
+
+    def __init__(self, limits_of: LimitsOf, room: SharedRoom, clock: SteppedClock) -> None:
+        super().__init__(limits_of, room, clock)
+        self._late: list[tuple[str, Held, str]] = []
+
+    def release(self, tenant: str, held: Held, holder: str) -> None:
+        self._late.append((tenant, held, holder))
+
+    async def flush(self) -> None:
+        while self._late:
+            super().release(*self._late.pop())
+
+
 @dataclass
 class Replica:
     """One process. Two of them over the same stores stand for one and the one that follows it."""
@@ -90,7 +107,7 @@ class Replica:
     def __post_init__(self) -> None:
         stores, backend, clock = self.stores, self.backend, self.clock
         self.metrics, self.audit = Metrics(), MemoryAudit()
-        self.quotas = MemoryQuotas(lambda tenant: self.limits, SharedRoom(8, frozenset), clock)
+        self.quotas = GivesBackLate(lambda tenant: self.limits, SharedRoom(8, frozenset), clock)
         self.oversight = Oversight(clock, self.quotas, self.audit)
         self.records = SessionRecords(stores.sessions, clock)
         self.lines = SandboxLines(backend)
@@ -149,6 +166,7 @@ class Replica:
             self.artifacts,  # type: ignore[arg-type]
             self.clock,
             interrupt_grace_s=0.01,
+            oversight=self.oversight,
         )
         return Workers(tools, self.reviver, self.ender, self.finisher, self.metrics)
 
