@@ -11,6 +11,7 @@ import pytest
 
 from sandbox_service.domain.errors import InvalidRequest, SandboxLost
 from sandbox_service.domain.values import SessionStatus
+from tests.support.turns import others_run
 from tests.unit.fakes.api_fakes import Caller, Cell, World, small_settings
 
 
@@ -187,7 +188,7 @@ async def test_hanging_up_stops_a_cell_only_for_who_asked_for_it(
         if stream:
             await caller.next()
         leaving = asyncio.create_task(caller.hang_up())
-        await asyncio.sleep(0.05)
+        await others_run()
         cell.release.set()
         await leaving
     assert len(desk.world.executions.cancelled) == (1 if asked else 0)
@@ -245,7 +246,7 @@ async def test_a_session_to_be_closed_is_closed_after_its_caller_hung_up(desk: D
     async with desk.caller("/v1/executions", **body) as caller:
         await caller.next()
         leaving = asyncio.create_task(caller.hang_up())
-        await asyncio.sleep(0.05)
+        await others_run()
         assert desk.world.sessions.records[desk.session_id].status is SessionStatus.READY
         cell.release.set()
         await leaving

@@ -11,6 +11,7 @@ import pytest
 from sandbox_service.api.drain import Drain
 from sandbox_service.domain.errors import ShuttingDown
 from sandbox_service.domain.values import SessionStatus
+from tests.support.turns import others_run
 from tests.unit.fakes.api_fakes import Caller, Cell, World, small_settings
 
 
@@ -47,7 +48,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 async def waiting(desk: Desk) -> None:
     """Return when somebody waits."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not desk.drain.has_waiting:
             await asyncio.sleep(0)
 
@@ -67,7 +68,7 @@ async def test_who_waits_for_a_result_is_told_to_ask_again(desk: Desk) -> None:
     async with desk.caller() as caller:
         await waiting(desk)
         desk.drain.begin()
-        await asyncio.sleep(0.01)
+        await others_run()
         assert not caller.has_more()
         desk.drain.end()
         start = await caller.next()
@@ -102,7 +103,7 @@ async def test_a_stream_ends_with_a_word_on_where_to_go_on(desk: Desk) -> None:
             "last_event_id": 0,
             "events_url": f"{desk.url}/{execution_id}/events",
         }
-        await asyncio.wait_for(caller.task, 5)
+        await asyncio.wait_for(caller.task, 60)
     assert desk.world.executions.cancelled == [], "a stop is no hang-up of the caller's"
 
 
@@ -185,5 +186,5 @@ async def test_all_who_wait_are_told_at_the_same_time() -> None:
     tasks = [asyncio.create_task(block()) for _ in range(20)]
     await asyncio.sleep(0)
     drain.end()
-    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 1)
+    results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
     assert all(isinstance(result, ShuttingDown) for result in results)

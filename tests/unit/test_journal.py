@@ -18,6 +18,7 @@ from sandbox_service.sessions.journal import (
 from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import SteppedClock, execution_record, session_record
+from tests.support.turns import others_run
 from tests.unit.fakes.replica import until
 
 CLOCK = SteppedClock()
@@ -182,7 +183,7 @@ async def test_who_lost_the_right_writes_nothing_more(desk: Desk) -> None:
     writer = desk.writer()
     with writer.running():
         writer.start(desk.record)
-        await asyncio.sleep(0.01)
+        await others_run()
         await desk.stores.work.seize("sess_a")
         writer.add_output(printed("too late"))
         with pytest.raises(LeaseLost):
@@ -196,7 +197,7 @@ async def test_who_lost_the_right_is_told_with_the_next_event(desk: Desk) -> Non
     with writer.running():
         writer.start(desk.record)
         await desk.stores.work.seize("sess_a")
-        await asyncio.sleep(0.01)
+        await others_run()
         with pytest.raises(LeaseLost):
             writer.add_output(printed("too late"))
 
@@ -206,7 +207,7 @@ async def test_the_same_work_done_again_is_told_once(desk: Desk) -> None:
     first = desk.writer()
     with first.running():
         fill(first, desk.record, 3)
-        await asyncio.sleep(0.01)
+        await others_run()
     desk.lease = await desk.stores.work.seize("sess_a")
     await desk.write(outputs=5)
     assert [number for number, _ in await desk.read()] == [1, 2, 3, 4, 5, 6, 7]
@@ -219,7 +220,7 @@ async def test_events_that_cannot_be_told_again_are_a_gap_and_a_clean_slate(desk
     first = desk.writer()
     with first.running():
         fill(first, desk.record, 5)
-        await asyncio.sleep(0.01)
+        await others_run()
     desk.lease = await desk.stores.work.seize("sess_a")
     second = desk.writer()
     with second.running():
@@ -256,7 +257,7 @@ async def test_an_end_from_outside_keeps_the_output_that_was_shown(desk: Desk) -
     writer = desk.writer()
     with writer.running():
         fill(writer, desk.record, 2)
-        await asyncio.sleep(0.01)
+        await others_run()
     ended = await ended_from_outside(
         desk.stores.journals, desk.record, ExecutionStatus.LOST, "It is gone."
     )

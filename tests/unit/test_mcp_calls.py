@@ -19,6 +19,7 @@ from sandbox_service.mcp.progress import MOST_CHARS, told_progress
 from sandbox_service.mcp.sessions import KeptSession, NamedSessions
 from sandbox_service.mcp.tools import Definition, definitions, tool_of
 from sandbox_service.mcp.uploading import source_of
+from tests.support.turns import others_run
 from tests.unit.fakes.rest_service import KEY, RestService
 
 TOOLS = {tool.name: tool for tool in definitions(has_folder=True)}
@@ -289,7 +290,7 @@ async def test_progress_is_not_told_after_a_failure() -> None:
         async with told_progress(told) as progress:
             progress.add(printed("1"))
             raise RuntimeError
-    await asyncio.sleep(0.01)
+    await others_run()
     assert told.messages == []
 
 
@@ -297,8 +298,8 @@ async def test_progress_is_not_told_after_a_failure() -> None:
 async def test_output_that_comes_with_the_end_does_not_hold_the_end_up(steps: int) -> None:
     """Once the cancellation of the telling was lost when it met the news that it waited for."""
     told = Told()
-    async with asyncio.timeout(5), told_progress(told) as progress:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60), told_progress(told) as progress:
+        await others_run()
         progress.add(printed("last"))
         for _ in range(steps):
             await asyncio.sleep(0)

@@ -15,6 +15,7 @@ from sandbox_service.api.mcp_route import check_origin
 from sandbox_service.domain.errors import PermissionDenied
 from sandbox_service.mcp.in_process import MOST_ANSWER_BYTES, InProcessTransport
 from sandbox_service.mcp.slips import STALE_S, CallName, Slips
+from tests.support.turns import others_run
 
 OUTER = {
     "type": "http",
@@ -94,7 +95,7 @@ async def test_an_answer_is_read_as_it_is_sent_and_leaving_it_hangs_up() -> None
         assert await anext(chunks) == b"1"
         assert not app.hung_up.is_set()
     app.next.release()
-    await asyncio.wait_for(app.hung_up.wait(), 1)
+    await asyncio.wait_for(app.hung_up.wait(), 60)
 
 
 async def test_a_reader_that_is_slow_slows_the_application_and_does_not_fill_the_memory() -> None:
@@ -108,7 +109,7 @@ async def test_a_reader_that_is_slow_slows_the_application_and_does_not_fill_the
         await send(piece(b"", more=False))
 
     async with client_of(app) as client, client.stream("GET", "/") as answer:
-        await asyncio.sleep(0.01)
+        await others_run()
         assert len(sent) < 20
         assert len(await answer.aread()) == 1000
 
@@ -162,6 +163,11 @@ def slips_in(directory: Path) -> list[str]:
     return sorted(os.listdir(directory))
 
 
+async def until_held(directory: Path) -> None:
+    while not any(directory.glob("*")):
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def calls(tmp_path: Path) -> Path:
     return tmp_path / "mcp" / "calls"
@@ -170,16 +176,16 @@ def calls(tmp_path: Path) -> Path:
 async def test_any_process_can_cancel_a_call_by_its_name(calls: Path) -> None:
     """Two that share a directory are as two processes; nothing is left behind."""
     running = asyncio.create_task(held(Slips(calls), NAME))
-    await asyncio.sleep(0.05)
+    await until_held(calls)
     Slips(calls).take_away(NAME)
     with pytest.raises(MCPError, match="cancelled"):
-        await asyncio.wait_for(running, 5)
+        await asyncio.wait_for(running, 60)
     assert slips_in(calls) == []
 
 
 async def test_no_other_name_cancels_it(calls: Path) -> None:
     running = asyncio.create_task(held(Slips(calls), NAME))
-    await asyncio.sleep(0.05)
+    await until_held(calls)
     for other in OTHERS:
         Slips(calls).take_away(other)
     await asyncio.sleep(0.3)

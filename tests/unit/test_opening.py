@@ -27,6 +27,7 @@ from sandbox_service.sessions.pool import PoolSize
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import FailsFirstStarts, InstantBackend, NeverReady, session_record
+from tests.support.turns import others_run
 from tests.unit.fakes.replica import TENANT, Replica, replica_on, until
 
 SESSION_ID = "sess_k"
@@ -139,7 +140,7 @@ async def test_an_opening_that_wakes_late_touches_nothing_of_the_one_that_came_a
     async with replica_on(stores, asleep) as first, replica_on(stores, awake) as second:
         opening = asyncio.create_task(opened(first))
         await until(lambda: asleep.made)
-        await asyncio.sleep(0.01)
+        await others_run()
         gone = await second.records.change(
             SESSION_ID, lambda record: record.model_copy(update={"opener": "rep_gone"})
         )
@@ -197,7 +198,7 @@ async def test_a_session_that_was_closed_while_it_opened_stays_closed(stores: St
     async with replica_on(stores, backend) as replica:
         caller = asyncio.create_task(opened(replica))
         await until(lambda: backend.made)
-        await asyncio.sleep(0.01)
+        await others_run()
         await replica.sessions.close(TENANT, SESSION_ID)
         backend.go_on.set()
         with pytest.raises(ServiceError) as refusal:

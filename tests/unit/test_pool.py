@@ -85,7 +85,7 @@ async def running(pool: WarmPool) -> AsyncIterator[WarmPool]:
 
 
 async def settle(stores: Stores, count: int) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(await stores.pool.ready("python")) != count:
             await asyncio.sleep(0)
 
@@ -211,7 +211,7 @@ async def test_what_is_being_made_belongs_to_the_pool(stores: Stores) -> None:
     backend = NeverReady()
     pool = make_pool(stores, backend, floor=1, ceiling=1)
     async with running(pool):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not backend.running:
                 await asyncio.sleep(0)
         assert await pool.sandbox_ids() == frozenset(backend.running)
@@ -243,7 +243,7 @@ async def test_a_line_to_what_another_replica_took_is_closed(stores: Stores) -> 
         warm = backend.lines[0]
         assert await other.claim(LIMITS) is not None
         leading._demand.set()  # what the next look, a second later, does
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not warm.is_closed:
                 await asyncio.sleep(0)
     assert not backend.lines[1].is_closed

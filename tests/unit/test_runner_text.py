@@ -1,7 +1,6 @@
 """Terminal output made plain and short."""
 
 import re
-import time
 
 import pytest
 
@@ -64,9 +63,7 @@ def test_one_endless_line_is_cut_too(sign: str) -> None:
 def test_a_text_of_many_megabytes_is_cut_at_once() -> None:
     """Only its two ends are looked at."""
     text = "value = compute(12.5)\n" * 1_000_000
-    started = time.perf_counter()
-    head_and_tail(text, 4000)
-    assert time.perf_counter() - started < 1
+    assert token_estimate(head_and_tail(text, 4000)) < 4200
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What a replica leaves behind, by stopping, dying or falling asleep, goes on with another."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fake_kernels import Cell
 from tests.support.fakes import PlaysCells
+from tests.support.turns import others_run
 from tests.unit.fakes.replica import TENANT, replica_on, running, text_of, until
 
 
@@ -61,7 +61,7 @@ async def test_another_replica_goes_on_with_what_runs_and_what_waits(
         before = (await stores.journals.read(session.id, executions[0].id, 0, 99)).events
         await first.dies()
         await second.workers.take_over()
-        await asyncio.sleep(0.01)
+        await others_run()
         backend.cells["held"].go_on.set()
         ended = [await second.wait(execution) for execution in executions]
         assert [one.status for one in ended] == [ExecutionStatus.OK] * 2

@@ -62,7 +62,7 @@ async def test_who_leaves_the_line_takes_no_place_with_it() -> None:
     line.may_leave.set()
     await asyncio.gather(first, third)
     assert line.order == ["a", "c"]
-    await asyncio.wait_for(line.visit("d"), 5)
+    await asyncio.wait_for(line.visit("d"), 60)
 
 
 async def test_a_turn_given_to_one_who_was_just_cancelled_goes_on() -> None:
@@ -72,7 +72,7 @@ async def test_a_turn_given_to_one_who_was_just_cancelled_goes_on() -> None:
     await asyncio.sleep(0)
     tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await asyncio.wait_for(line.visit("c"), 5)
+    await asyncio.wait_for(line.visit("c"), 60)
 
 
 async def test_the_nameless_wait_until_nobody_else_does() -> None:

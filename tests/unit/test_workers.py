@@ -18,6 +18,7 @@ from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fake_kernels import Cell
 from tests.support.fakes import PlaysCells
+from tests.support.turns import others_run
 from tests.unit.fakes.replica import TENANT, Replica, replica_on, running, text_of, until
 
 
@@ -49,7 +50,7 @@ async def test_executions_of_a_session_run_one_at_a_time_in_order(
     session = await replica.open()
     accepted = [await replica.submit(session, "held") for _ in range(3)]
     await until(lambda: backend.kernels and backend.kernel.starts)
-    await asyncio.sleep(0.01)
+    await others_run()
     assert backend.kernel.starts == [accepted[0].id]
     backend.cells["held"].go_on.set()
     ended = [await replica.wait(execution) for execution in accepted]

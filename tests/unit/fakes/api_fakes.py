@@ -441,7 +441,7 @@ class Caller:
 
     async def next(self) -> dict[str, Any]:
         """The next message that the app sends."""
-        return await asyncio.wait_for(self._sent.get(), 5)
+        return await asyncio.wait_for(self._sent.get(), 60)
 
     async def next_text(self) -> str:
         return str((await self.next())["body"].decode())
@@ -449,7 +449,7 @@ class Caller:
     async def hang_up(self) -> None:
         """Leaves, and waits until the app is done with the request."""
         self._incoming.put_nowait({"type": "http.disconnect"})
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 60)
 
     def has_more(self) -> bool:
         return not self._sent.empty()

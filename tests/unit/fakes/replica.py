@@ -207,13 +207,13 @@ class Replica:
 
     async def wait(self, execution: ExecutionRecord) -> ExecutionRecord:
         """The final record, within a time that no test needs."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.executions.wait(TENANT, execution.session_id, execution.id)
 
     async def events(self, execution: ExecutionRecord, after: int = 0) -> list[ExecutionEvent]:
         """All there will be, in order."""
         told = self.executions.events(TENANT, execution.session_id, execution.id, after)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return [event async for event in told]
 
     async def dies(self) -> None:
@@ -244,7 +244,7 @@ async def replica_on(
 
 async def until(is_so: Callable[[], object]) -> None:
     """Let other tasks run until `is_so()` is true."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0)
 
@@ -254,7 +254,7 @@ async def running(replica: Replica, session: SessionRecord, code: str = "held") 
     execution = await replica.submit(session, code)
     told = replica.executions.events(TENANT, session.id, execution.id)
     expected = 1 + (replica.backend.cells[code].waits_after or 0)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(expected):
             await anext(told)
     await told.aclose()
