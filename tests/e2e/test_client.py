@@ -68,7 +68,7 @@ async def session(local: ServiceProcess) -> AsyncIterator[Session]:
 
 @pytest.fixture
 async def proxy(local: ServiceProcess) -> AsyncIterator[TcpProxy]:
-    async with TcpProxy(local.port).listening() as proxy:
+    async with TcpProxy(local.port) as proxy:
         yield proxy
 
 

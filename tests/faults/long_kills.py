@@ -8,6 +8,7 @@ import pytest
 from tests.faults.cells import counting, expected_lines, lines_of
 from tests.faults.engine_proxy import EngineProxy
 from tests.faults.killing import (
+    MUST,
     RECOVERY_S,
     strike_in_mid_cell,
     taken_up_again,
@@ -19,36 +20,6 @@ from tests.support.cluster import ClusterSpec
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 FROZEN_S = 60.0
-MUST = "has it within 10 s; the resumed client holds every line once; variables are there"
-
-
-@pytest.mark.fault(
-    "`kill -9` of the only process in the middle of a 30 s cell (memory store), then a restart",
-    f"the restarted process {MUST}",
-)
-async def test_a_cell_of_30_s_outlives_the_only_process(engine, tmp_path, seen):
-    async with open_scene(tmp_path, ClusterSpec()) as scene:
-        struck = await strike_in_mid_cell(scene, 30, scene.cluster.replicas[0])
-        await scene.cluster.replicas[0].start()
-        silence_s = await taken_up_again(scene, struck)
-        seen(f"next line {silence_s:.1f} s after the kill")
-        assert silence_s < RECOVERY_S
-        await variables_are_there(scene, struck.reading.session_id)
-        await scene.check()
-
-
-@pytest.mark.fault(
-    "`kill -9` of the replica that runs a 30 s cell (Redis), not restarted",
-    f"the other replica {MUST}",
-)
-async def test_a_cell_of_30_s_is_taken_over(engine, redis, tmp_path, seen):
-    async with open_scene(tmp_path, ClusterSpec(replicas=2, redis_url=redis.url)) as scene:
-        struck = await strike_in_mid_cell(scene, 30, scene.cluster.replicas[0])
-        silence_s = await taken_up_again(scene, struck)
-        seen(f"next line {silence_s:.1f} s after the kill")
-        assert silence_s < RECOVERY_S
-        await variables_are_there(scene, struck.reading.session_id)
-        await scene.check()
 
 
 @pytest.mark.fault(

@@ -11,9 +11,9 @@ from tests.faults.engine_proxy import EngineProxy
 from tests.faults.history import Call, Event, Reading, text_of
 from tests.faults.openings import START
 from tests.faults.scene import Scene, open_scene
-from tests.faults.tcp_proxy import TcpProxy
 from tests.support.cluster import ClusterSpec
 from tests.support.redis_server import RedisServer
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 AWAY_S = 60.0

@@ -8,8 +8,8 @@ import pytest
 from tests.faults.reality import use_of
 from tests.faults.scene import Scene, open_scene
 from tests.faults.soaking import Soak
-from tests.faults.tcp_proxy import TcpProxy
 from tests.support.cluster import ClusterSpec
+from tests.support.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(0)]
 MIB = 1024 * 1024

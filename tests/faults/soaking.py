@@ -16,10 +16,10 @@ from tests.faults.crowds import hang_ups_on
 from tests.faults.history import Call, Json, text_of
 from tests.faults.reality import DockerReality
 from tests.faults.scene import Scene
-from tests.faults.tcp_proxy import TcpProxy
 from tests.support.cluster import Replica
 from tests.support.private_engine import PrivateEngine
 from tests.support.redis_server import RedisServer
+from tests.support.tcp_proxy import TcpProxy
 
 PATIENCE_S = 120.0
 OVER = frozenset({"session_lost", "session_expired", "session_closed"})

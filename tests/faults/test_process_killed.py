@@ -3,6 +3,7 @@
 import pytest
 
 from tests.faults.killing import (
+    MUST,
     RECOVERY_S,
     strike_in_mid_cell,
     taken_up_again,
@@ -12,7 +13,6 @@ from tests.faults.scene import open_scene
 from tests.support.cluster import ClusterSpec
 
 pytestmark = pytest.mark.docker
-MUST = "has it within 30 s; the resumed client holds every line once; variables are there"
 
 
 @pytest.mark.fault(

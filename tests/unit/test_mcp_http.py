@@ -160,11 +160,11 @@ async def held(slips: Slips, name: CallName) -> None:
 
 
 def slips_in(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory))
+    return sorted(os.listdir(directory)) if directory.exists() else []
 
 
 async def until_held(directory: Path) -> None:
-    while not any(directory.glob("*")):
+    while not slips_in(directory):
         await asyncio.sleep(0.01)
 
 
