@@ -95,3 +95,44 @@ async def test_the_clock_jumps_back(engine, redis, tmp_path, seen):
         bounded = await scene.first.ran(busy, "while True: pass", timeout_s=2)
         assert (bounded["status"], bounded["duration_s"] < 5) == ("timeout", True)
         await scene.check()
+
+
+def one_alone():
+    """Ahead and behind."""
+    return [
+        pytest.param(
+            offset_s,
+            id=which,
+            marks=pytest.mark.fault(
+                f"The clock of one of two replicas (Redis) is two hours {which}, from its start on",
+                "cells run to their end on both, no session is ended by it; a bounded cell is still bounded",
+            ),
+        )
+        for which, offset_s in (("ahead", TWO_HOURS_S), ("behind", -TWO_HOURS_S))
+    ]
+
+
+@pytest.mark.parametrize("offset_s", one_alone())
+async def test_one_clock_alone_is_wrong(engine, redis, tmp_path, seen, offset_s: int):
+    clock = with_a_false_clock(tmp_path)
+    set_clock(tmp_path, offset_s)
+    async with open_scene(tmp_path, ClusterSpec(replicas=2, redis_url=redis.url)) as scene:
+        right, wrong = scene.cluster.replicas
+        wrong.kill()
+        wrong.environment.update(clock)
+        await wrong.start()
+        for replica in (right, wrong):
+            session_id = await scene.first.opened(replica=replica)
+            for runner in (right, wrong):
+                call = await scene.first.run(session_id, "kept = 1", replica=runner)
+                assert call.is_ok, call
+        (first, second) = await asyncio.gather(scene.first.opened(), scene.second.opened())
+        reading = await scene.first.stream(first, counting(40, 0.25), stop=first_output)
+        await scene.second.ran(second, "kept = 1")
+        final = await scene.first.follow_to_end(reading, 60)
+        assert (final["status"], lines_of(final)) == ("ok", expected_lines(40))
+        bounded = await scene.first.run(first, "while True: pass", timeout_s=2, replica=wrong)
+        assert bounded.body["status"] == "timeout", bounded
+        after = await scene.second.ran(second, "print(kept)")
+        assert after["kernel"]["state"] == "kept"
+        await scene.check()

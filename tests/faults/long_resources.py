@@ -3,11 +3,8 @@
 import asyncio
 import os
 import resource
-import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,39 +12,14 @@ import pytest
 from tests.faults.cells import counting, expected_lines, lines_of
 from tests.faults.history import Event, text_of
 from tests.faults.scene import Scene, open_scene
+from tests.faults.small_disk import fill, small_disk
 from tests.faults.test_sandbox_broken import containers_of, on_engine
 from tests.support.cluster import ClusterSpec
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
-DISK_BYTES = 16 * 1024 * 1024
 MAKES_A_FILE = "open('made.bin', 'wb').write(bytes(1024 * 1024)); print('made')"
 SPARE_DESCRIPTORS = 3
 HEALED_S = 4.0
-
-
-@contextmanager
-def small_disk(directory: Path) -> Iterator[None]:
-    """A file system of its own for what the service keeps on disk."""
-    directory.mkdir()
-    options = f"size={DISK_BYTES},mode=0700"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)])
-    if done.returncode:
-        pytest.skip("mounting a small file system is not allowed here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-def fill(directory: Path) -> Path:
-    """Take all the room there is left."""
-    filler = directory / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return filler
 
 
 def stores():

@@ -40,7 +40,7 @@ def write_table(path: Path, rows: list[Row]) -> None:
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     lines = [
         INTRO,
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}: {summary}.",
+        f"{datetime.now(UTC):%Y-%m-%d}, {commit()}, {machine()}: {summary}.",
         "",
         "| fault | required | result | time | seen |",
         "|---|---|---|---|---|",
@@ -48,6 +48,17 @@ def write_table(path: Path, rows: list[Row]) -> None:
         "",
     ]
     path.write_text("\n".join(lines))
+
+
+def commit() -> str:
+    """Which code it was; what is not committed is said."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty=, with changes that are not committed"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f"commit {told.stdout.strip() or 'unknown'}"
 
 
 _RESULTS = ("passed", "failed", "not run")

@@ -1,5 +1,8 @@
 """The service process is killed while code runs: the code goes on, and its caller misses nothing."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from tests.faults.killing import (
@@ -13,6 +16,7 @@ from tests.faults.scene import open_scene
 from tests.support.cluster import ClusterSpec
 
 pytestmark = pytest.mark.docker
+Seen = Callable[[str], None]
 
 
 @pytest.mark.fault(
@@ -20,7 +24,11 @@ pytestmark = pytest.mark.docker
     f"the restarted process {MUST}",
 )
 async def test_a_cell_outlives_the_only_process(engine, tmp_path, seen):
-    async with open_scene(tmp_path, ClusterSpec()) as scene:
+    await outlives_the_only_process(ClusterSpec(), tmp_path, seen)
+
+
+async def outlives_the_only_process(spec: ClusterSpec, tmp_path: Path, seen: Seen) -> None:
+    async with open_scene(tmp_path, spec) as scene:
         struck = await strike_in_mid_cell(scene, 6, scene.cluster.replicas[0])
         await scene.cluster.replicas[0].start()
         silence_s = await taken_up_again(scene, struck)
@@ -34,7 +42,10 @@ async def test_a_cell_outlives_the_only_process(engine, tmp_path, seen):
     "`kill -9` of the replica that runs a cell (Redis), not restarted", f"the other replica {MUST}"
 )
 async def test_a_cell_is_taken_over_by_the_other_replica(engine, redis, tmp_path, seen):
-    spec = ClusterSpec(replicas=2, redis_url=redis.url)
+    await is_taken_over(ClusterSpec(replicas=2, redis_url=redis.url), tmp_path, seen)
+
+
+async def is_taken_over(spec: ClusterSpec, tmp_path: Path, seen: Seen) -> None:
     async with open_scene(tmp_path, spec) as scene:
         struck = await strike_in_mid_cell(scene, 9, scene.cluster.replicas[0])
         silence_s = await taken_up_again(scene, struck)

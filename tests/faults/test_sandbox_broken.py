@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.faults.scene import Scene, open_scene
 from tests.support.cluster import ClusterSpec
 
 pytestmark = pytest.mark.docker
+Seen = Callable[[str], None]
 FILLS_MEMORY = "block = []\nwhile True: block.append(bytearray(32 * 1024 * 1024))"
 
 
@@ -40,7 +43,11 @@ async def started_cell(scene: Scene, session_id: str, lines: int) -> Reading:
     "the execution ends as lost with what it had printed, the session answers 410, another one goes on",
 )
 async def test_a_killed_container_ends_its_session_with_a_word(engine, tmp_path, seen):
-    async with open_scene(tmp_path, ClusterSpec()) as scene:
+    await is_killed(ClusterSpec(), tmp_path, seen)
+
+
+async def is_killed(spec: ClusterSpec, tmp_path: Path, seen: Seen) -> None:
+    async with open_scene(tmp_path, spec) as scene:
         session_id, other = await asyncio.gather(scene.first.opened(), scene.second.opened())
         reading = await started_cell(scene, session_id, lines=100)
         (container,) = await containers_of(scene, session_id)
@@ -60,8 +67,12 @@ async def test_a_killed_container_ends_its_session_with_a_word(engine, tmp_path,
     "A container is paused for 10 s in the middle of a cell",
     "the cell goes on afterwards, every line once; another session does not notice",
 )
-async def test_a_paused_container_goes_on(engine, tmp_path, seen):
-    async with open_scene(tmp_path, ClusterSpec()) as scene:
+async def test_a_paused_container_goes_on(engine, tmp_path):
+    await is_paused(ClusterSpec(), tmp_path)
+
+
+async def is_paused(spec: ClusterSpec, tmp_path: Path) -> None:
+    async with open_scene(tmp_path, spec) as scene:
         session_id, other = await asyncio.gather(scene.first.opened(), scene.second.opened())
         reading = await started_cell(scene, session_id, lines=10)
         (container,) = await containers_of(scene, session_id)

@@ -36,13 +36,13 @@ def require_redis_server() -> None:
 
 
 class RedisServer:
-    """On a free loopback port, with an append-only file in a directory of its own that goes at the end."""
+    """On a free loopback port; its append-only file is in a place of its own below `directory`, which goes at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path | None = None) -> None:
         require_redis_server()
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._directory = Path(tempfile.mkdtemp(prefix="sbx-redis-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="sbx-redis-", dir=directory))
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "RedisServer":
