@@ -25,7 +25,7 @@ from runner.reply import Reply, ReplyDelta, ToolCall
 from runner.retries import RetryBounds, with_retries
 from runner.shape import Shaped, image_message
 from runner.tool import chat_tool
-from runner.turn import Turn, TurnStopped
+from runner.turn import INTERRUPT_GRACE_S, Turn, TurnStopped
 from runner.waiting import WaitingIsOver
 from runner.weak_models import has_proper_call, mended
 from sandbox_service.client import Image
@@ -78,6 +78,7 @@ class Assistant:
         *,
         journal: Journal | None = None,
         retries: RetryBounds | None = None,
+        interrupt_grace_s: float = INTERRUPT_GRACE_S,
     ) -> None:
         self.messages: list[Message] = list(journal.messages) if journal else []
         self._model = model
@@ -85,6 +86,7 @@ class Assistant:
         self._limits = limits or TurnLimits()
         self._journal = journal
         self._retries = retries or RetryBounds()
+        self._interrupt_grace_s = interrupt_grace_s
         self._noted = len(self.messages)
         self._turn: Turn | None = None
         if not self.messages:
@@ -97,7 +99,7 @@ class Assistant:
 
         Raises ModelFailed and the tool's failures; the conversation can go on after them.
         """
-        turn = self._turn = Turn(self._limits)
+        turn = self._turn = Turn(self._limits, self._interrupt_grace_s)
         self._add(user_message(question))
         turn.begin()
         try:

@@ -31,7 +31,7 @@ class TurnStopped(Exception):
 class Turn:
     """The state of one turn. `reply` is the reply that is being read, empty between steps."""
 
-    def __init__(self, limits: TurnLimits) -> None:
+    def __init__(self, limits: TurnLimits, interrupt_grace_s: float = INTERRUPT_GRACE_S) -> None:
         self.meter = Meter(limits)
         self.patience = Patience()
         self.reply = Reply()
@@ -39,6 +39,7 @@ class Turn:
         self.text = ""
         self.reason: TurnReason | None = None
         self._limits = limits
+        self._interrupt_grace_s = interrupt_grace_s
         self._steps = 0
         self._timer: asyncio.TimerHandle | None = None
         self._interrupt: Callable[[], Awaitable[None]] | None = None
@@ -97,7 +98,7 @@ class Turn:
         is_first, self.reason = self.reason is None, self.reason or reason
         if is_first and self._interrupt is not None:
             self._interrupting = asyncio.create_task(_quietly(self._interrupt))
-            self.patience.end_at(now + INTERRUPT_GRACE_S)
+            self.patience.end_at(now + self._interrupt_grace_s)
         else:
             self.patience.end_at(now)
 

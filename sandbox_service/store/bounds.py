@@ -20,7 +20,8 @@ class StoreBounds:
     Bytes are those of the JSON. Of one execution `event_bytes` of events are kept. When a session has more
     than `session_bytes` of results and events, or a tenant more than `tenant_bytes`, its oldest ended
     executions give way: first their events, then their outputs, in the end all of them; never the one that
-    was written last. A replica that was not heard of for `lease_ttl_s` has lost what it held.
+    was written last. A replica that was not heard of for `lease_ttl_s` has lost what it held. The memory store's
+    log is written anew above `smallest_log_bytes`, and after a failure of the disk every `log_heal_s`.
     """
 
     history_length: int = 1000
@@ -29,6 +30,8 @@ class StoreBounds:
     event_bytes: int = 16 * MIB
     session_bytes: int = 32 * MIB
     tenant_bytes: int = 256 * MIB
+    smallest_log_bytes: int = 16 * MIB
+    log_heal_s: float = 1.0
 
 
 def without_outputs(record: ExecutionRecord) -> ExecutionRecord:

@@ -13,6 +13,7 @@ from sandbox_service.domain.errors import RateLimited
 from sandbox_service.domain.quota_rules import SharedRoom, TenantLimits
 from sandbox_service.domain.tenancy import Held, Quotas, Sizes
 from sandbox_service.store.redis.connection import RedisConnection, open_redis
+from sandbox_service.store.redis.quota_changes import QUEUE_LENGTH
 from sandbox_service.store.redis.quotas import RedisQuotas
 from sandbox_service.tenants.quotas import MemoryQuotas
 from tests.support.fakes import SteppedClock
@@ -44,6 +45,7 @@ class InRedis:
     clock: SteppedClock
     stack: AsyncExitStack
     prefix: str = field(default_factory=lambda: f"test:{secrets.token_hex(4)}:")
+    queue_length: int = QUEUE_LENGTH
 
     async def make(
         self, max_sessions: int = 1000, tenants: str = "ab", **limits: float
@@ -57,7 +59,8 @@ class InRedis:
     ) -> RedisQuotas:
         """Quotas that send what is given back only when something else is asked."""
         rules = limits_and_room(max_sessions, tenants, limits)
-        return RedisQuotas(await self.connection(), self.prefix, *rules, self.clock)
+        connection = await self.connection()
+        return RedisQuotas(connection, self.prefix, *rules, self.clock, self.queue_length)
 
     async def connection(self) -> RedisConnection:
         return await self.stack.enter_async_context(open_redis(self.url))

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from sandbox_service.domain.errors import RateLimited, StoreUnavailable
 from sandbox_service.domain.tenancy import Held
-from sandbox_service.store.redis import quota_changes
 from tests.contract.quota_places import (
     InRedis,
     granted,
@@ -216,10 +216,9 @@ async def until_granted(call: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_what_does_not_fit_the_queue_is_forgotten_and_settled_later(
-    shared: InRedis, monkeypatch: pytest.MonkeyPatch
+    shared: InRedis,
 ) -> None:
-    monkeypatch.setattr(quota_changes, "QUEUE_LENGTH", 10)
-    quotas = await shared.make()
+    quotas = await replace(shared, queue_length=10).make()
     for number in range(25):
         await quotas.claim("a", Held.SESSIONS, str(number))
     for number in range(25):

@@ -36,7 +36,7 @@ def require_redis_server() -> None:
 
 
 class RedisServer:
-    """On a free loopback port; its append-only file is in a place of its own below `directory`, which goes at the end."""
+    """On a free loopback port; its append-only file lies below `directory`, in a place that goes at the end."""
 
     def __init__(self, directory: Path | None = None) -> None:
         require_redis_server()

@@ -25,7 +25,7 @@ from tests.support.fakes import SteppedClock, execution_record, session_record
 
 CLOCK = SteppedClock()
 ALL = SessionQuery(limit=100)
-Opening = Callable[[], AbstractContextManager[Stores]]
+Opening = Callable[..., AbstractContextManager[Stores]]
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(path: Path) -> Opening:
-    """Opens the stores as one process after the other would."""
-    return lambda: open_memory_stores(StoreBounds(), path, CLOCK)
+    """Opens the stores, with these bounds, as one process after the other would."""
+    return lambda **bounds: open_memory_stores(StoreBounds(**bounds), path, CLOCK)
 
 
 async def accept(stores: Stores, execution_id: str = "exec_a") -> ExecutionRecord:
@@ -180,10 +180,9 @@ def test_a_second_process_is_refused_until_the_first_is_gone(opened: Opening) ->
 
 
 async def test_a_second_process_is_refused_also_after_the_log_was_written_anew(
-    opened: Opening, monkeypatch: pytest.MonkeyPatch
+    opened: Opening,
 ) -> None:
-    monkeypatch.setattr(log_module, "SMALLEST_REWRITE_BYTES", 100)
-    with opened() as stores:
+    with opened(smallest_log_bytes=100) as stores:
         for name in "abc":
             await stores.sessions.create(session_record(CLOCK, f"sess_{name}"))
         with pytest.raises(StoreInUse), opened():
@@ -197,10 +196,9 @@ def test_the_log_is_for_nobody_elses_eyes(opened: Opening, path: Path) -> None:
 
 
 async def test_the_log_grows_to_a_few_times_what_it_holds_and_no_further(
-    opened: Opening, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opening, path: Path
 ) -> None:
-    monkeypatch.setattr(log_module, "SMALLEST_REWRITE_BYTES", 4096)
-    with opened() as stores:
+    with opened(smallest_log_bytes=4096) as stores:
         record = await stores.sessions.create(session_record(CLOCK))
         line = len(content(path))
         for _ in range(500):
@@ -233,11 +231,10 @@ def full_disk(path: Path, room: int = 0) -> Iterator[None]:
 
 @pytest.mark.parametrize("room", [0, 10, 300])
 async def test_a_full_disk_stops_nothing_and_is_caught_up_with_when_there_is_room(
-    opened: Opening, path: Path, room: int, monkeypatch: pytest.MonkeyPatch
+    opened: Opening, path: Path, room: int
 ) -> None:
     """Also when the last line went in by half, of which nothing is said to the writer."""
-    monkeypatch.setattr(log_module, "HEAL_EVERY_S", 0)
-    with opened() as stores:
+    with opened(log_heal_s=0) as stores:
         await stores.sessions.create(session_record(CLOCK, "sess_before"))
         with full_disk(path, room):
             for number in range(5):
@@ -253,10 +250,9 @@ async def test_a_full_disk_stops_nothing_and_is_caught_up_with_when_there_is_roo
 
 
 async def test_a_full_disk_is_caught_up_with_by_the_beat_of_a_process_that_writes_nothing_more(
-    opened: Opening, path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opening, path: Path
 ) -> None:
-    monkeypatch.setattr(log_module, "HEAL_EVERY_S", 0)
-    with opened() as stores:
+    with opened(log_heal_s=0) as stores:
         with full_disk(path):
             await stores.sessions.create(session_record(CLOCK, "sess_while_full"))
         await stores.replicas.beat()
@@ -285,7 +281,7 @@ async def test_a_full_disk_is_told_once_and_not_tried_with_every_change(
         tries.append(1)
         rewrite(log)
 
-    with opened() as stores:
+    with opened(log_heal_s=3600) as stores:
         record = await stores.sessions.create(session_record(CLOCK))
         monkeypatch.setattr(log_module.Log, "rewrite", counted)
         with full_disk(path):

@@ -13,7 +13,6 @@ from sandbox_service.domain.values import (
     SandboxState,
     SessionStatus,
 )
-from sandbox_service.sessions import revival
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fake_kernels import Cell
@@ -51,11 +50,6 @@ class MovedMeanwhile(SaysOfTheOld):
         moved = {"sandbox": self.other, "epoch": 2}
         records = self.replica.records
         await records.change("sess_a", lambda record: record.model_copy(update=moved))
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(revival, "ENGINE_WORD_STEP_S", 0)
 
 
 @pytest.fixture

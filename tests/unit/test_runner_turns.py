@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from runner import turn
 from runner.dispatch import Tool
 from runner.events import CallFinished, CodeStarted, Event, OutputSeen, RetryWaiting, TurnFinished
 from runner.history import History, read_record
@@ -43,9 +42,12 @@ async def ended(assistant: Assistant, question: str = "go") -> TurnFinished:
 
 
 def assistant_of(
-    model: ChatModel, tool: Tool | None = None, limits: TurnLimits | None = None
+    model: ChatModel,
+    tool: Tool | None = None,
+    limits: TurnLimits | None = None,
+    **bounds: float,
 ) -> Assistant:
-    return Assistant(model, tool or RepeatsTheCode(), limits, "Be brief.")
+    return Assistant(model, tool or RepeatsTheCode(), limits, "Be brief.", **bounds)
 
 
 def contents(assistant: Assistant) -> list[object]:
@@ -81,13 +83,11 @@ async def test_a_second_interrupt_waits_for_nothing() -> None:
     assert contents(assistant)[1] == "Broken off: the user stopped this turn."
 
 
-async def test_a_cell_that_ignores_the_interrupt_is_left_after_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_cell_that_ignores_the_interrupt_is_left_after_a_while() -> None:
     """The person is not kept waiting by the code."""
-    monkeypatch.setattr(turn, "INTERRUPT_GRACE_S", 0.05)
-    tool = IgnoresInterrupts()
-    finished = await ended(assistant_of(PlaysReplies(calls("a")), tool, TurnLimits(time_s=0.05)))
+    tool, limits = IgnoresInterrupts(), TurnLimits(time_s=0.05)
+    assistant = assistant_of(PlaysReplies(calls("a")), tool, limits, interrupt_grace_s=0.05)
+    finished = await ended(assistant)
     assert (finished.reason, tool.interrupts, tool.was_cut) == ("time_limit", 1, True)
 
 

@@ -13,13 +13,12 @@ from typing import Any
 import orjson
 
 from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import from_json
 
 logger = logging.getLogger(__name__)
 
-SMALLEST_REWRITE_BYTES = 16 * 1024 * 1024
 GROWTH = 2
-HEAL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,15 @@ class Log:
     next process what could not be written, never this one its memory.
     """
 
-    def __init__(self, path: Path, entries: Callable[[], Iterable[Noted]]) -> None:
+    def __init__(
+        self, path: Path, entries: Callable[[], Iterable[Noted]], bounds: StoreBounds
+    ) -> None:
         self._path = path
         self._entries = entries
+        self._bounds = bounds
         self._file = -1
         self._size = 0
-        self._rewrite_at = SMALLEST_REWRITE_BYTES
+        self._rewrite_at = bounds.smallest_log_bytes
         self._is_failing = False
         self._heal_at = 0.0
 
@@ -99,7 +101,7 @@ class Log:
         os.close(self._file)
         self._file = replacement
         self._is_failing = False
-        self._rewrite_at = max(SMALLEST_REWRITE_BYTES, GROWTH * self._size)
+        self._rewrite_at = max(self._bounds.smallest_log_bytes, GROWTH * self._size)
 
     def close(self) -> None:
         os.close(self._file)
@@ -108,7 +110,7 @@ class Log:
         if not self._is_failing:
             logger.error("store_log_failed path=%s error=%s", self._path, error)
         self._is_failing = True
-        self._heal_at = time.monotonic() + HEAL_EVERY_S
+        self._heal_at = time.monotonic() + self._bounds.log_heal_s
 
 
 def _private(path: str, flags: int) -> int:

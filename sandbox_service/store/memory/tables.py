@@ -50,7 +50,7 @@ class Tables:
         self.pools: defaultdict[str, deque[SandboxRef]] = defaultdict(deque)
         self.once: OrderedDict[tuple[str, str], KeptOnce] = OrderedDict()
         self._ledger = Ledger(bounds)
-        self._log = Log(path, self._entries) if path is not None else None
+        self._log = Log(path, self._entries, bounds) if path is not None else None
         if self._log is not None:
             for entry in self._log.open():
                 self._load(entry)

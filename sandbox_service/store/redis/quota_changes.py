@@ -36,9 +36,12 @@ class QuotaChanges:
     is away is forgotten; settling and loading anew make it good, but for CPU seconds.
     """
 
-    def __init__(self, connection: RedisConnection, prefix: str) -> None:
+    def __init__(
+        self, connection: RedisConnection, prefix: str, queue_length: int = QUEUE_LENGTH
+    ) -> None:
         self._connection = connection
         self._prefix = prefix
+        self._queue_length = queue_length
         self._sender = secrets.token_hex(8)
         self._turn = asyncio.Lock()  # one batch at a time is on its way
         self._wake = asyncio.Event()
@@ -49,7 +52,7 @@ class QuotaChanges:
 
     def put(self, change: Change) -> None:
         """Take one change. Never waits."""
-        if len(self._queue) >= QUEUE_LENGTH:
+        if len(self._queue) >= self._queue_length:
             self._forgotten += 1
             return
         self._queue.append(change)

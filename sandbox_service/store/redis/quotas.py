@@ -21,7 +21,7 @@ from sandbox_service.domain.quota_rules import (
 )
 from sandbox_service.domain.tenancy import Held, Sizes
 from sandbox_service.store.redis.connection import Argument, RedisConnection, Script
-from sandbox_service.store.redis.quota_changes import Change, QuotaChanges
+from sandbox_service.store.redis.quota_changes import QUEUE_LENGTH, Change, QuotaChanges
 from sandbox_service.store.redis.quota_scripts import ADMIT, CLAIM, LOAD, SETTLE, STORE
 
 CLOSE_DEADLINE_S = 2.0
@@ -41,13 +41,14 @@ class RedisQuotas:
         limits_of: LimitsOf,
         room: SharedRoom,
         clock: Clock,
+        queue_length: int = QUEUE_LENGTH,
     ) -> None:
         self._connection = connection
         self._prefix = prefix
         self._limits_of = limits_of
         self._room = room
         self._clock = clock
-        self._changes = QuotaChanges(connection, prefix)
+        self._changes = QuotaChanges(connection, prefix, queue_length)
         self._sizes: Sizes = _nothing_stored
         self._loading = asyncio.Lock()  # one reading of the catalog at a time
 
