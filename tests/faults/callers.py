@@ -41,8 +41,12 @@ class Caller:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for client in self._clients.values():
-            await client.aclose()
+        await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close what is kept open for the next call, as a client that has gone has done."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
 
     def client(self, replica: Replica) -> httpx.AsyncClient:
         if replica.url not in self._clients:
