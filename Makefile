@@ -17,22 +17,17 @@ setup: image  ## virtual environment, Docker engine, sandbox image
 
 venv: $(READY)
 
-$(READY): deploy/locks/dev.txt pyproject.toml
-	@python=$$(deploy/setup/ensure_python.sh) && echo "Making the virtual environment" \
-	  && { $(BIN)/python -c '' 2>/dev/null || "$$python" -m venv --clear $(VENV); }
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r deploy/locks/dev.txt \
-	  | sed -un -E 's/^(Collecting|Installing) ([^ ]+).*/  \1 \2/p'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
-	@touch $@
+$(READY): deploy/locks/dev.txt deploy/locks/uv.txt pyproject.toml
+	@python=$$(deploy/setup/ensure_python.sh) && "$$python" -m deploy.setup.ensure_venv
 
 engine: venv  ## a Docker engine that answers; installed and started when root
-	@$(BIN)/python deploy/setup/ensure_engine.py
+	@$(BIN)/python -m deploy.setup.ensure_engine
 
 runsc: engine  ## gVisor's runtime, for templates that ask for it; needs root
-	@$(BIN)/python deploy/setup/ensure_runsc.py
+	@$(BIN)/python -m deploy.setup.ensure_runsc
 
 redis: venv  ## a redis-server for the tests to start; installed when root
-	@$(BIN)/python deploy/setup/ensure_redis.py
+	@$(BIN)/python -m deploy.setup.ensure_redis
 
 image: engine  ## the sandbox image, if anything in it changed
 	@$(BIN)/python -m images.build
@@ -84,4 +79,4 @@ faults: setup redis  ## every fault, and their table (ARGS="--soak-s 3600"; ARGS
 	@$(BIN)/python -m pytest tests/faults tests/faults/long_*.py --faults-table tests/faults/RESULTS.md $(ARGS)
 
 clean:  ## remove the virtual environment and caches; images stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .setup

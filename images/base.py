@@ -11,6 +11,7 @@ import docker.errors
 import docker.utils
 import requests
 
+from deploy.setup.apt import install_packages
 from images.progress import Progress
 
 OFFICIAL = "debian:trixie-slim"
@@ -23,7 +24,7 @@ class NoBase(Exception):
 
 
 def ensure_base(engine: docker.APIClient, progress: Progress) -> str:
-    """The name of a Debian trixie image that the engine has, fetched or made if need be."""
+    """The name of a Debian trixie image that the engine has, fetched or made if need be. Raises NoBase, StepFailed."""
     for name in (OFFICIAL, BOOTSTRAPPED):
         if engine.images(name=name, quiet=True):
             return name
@@ -70,9 +71,7 @@ def _ensure_debootstrap(progress: Progress) -> None:
             f"The base image {OFFICIAL} cannot be pulled, and there is no debootstrap here: "
             "load the image into the engine by hand."
         )
-    packages = ["debootstrap", "debian-archive-keyring"]
-    _run(["apt-get", "update"], progress)
-    _run(["apt-get", "install", "-y", "--no-install-recommends", *packages], progress)
+    install_packages(progress, "debootstrap", "debian-archive-keyring")
 
 
 def _debootstrap(root: Path, progress: Progress) -> None:
@@ -80,7 +79,7 @@ def _debootstrap(root: Path, progress: Progress) -> None:
     if not Path("/usr/share/debootstrap/scripts/trixie").exists():
         mirror = _mirror() or [""]
         command[4:] = [*mirror, "/usr/share/debootstrap/scripts/sid"]
-    _run(command, progress)
+    progress.run(command)
     shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
 
 
@@ -102,14 +101,3 @@ def _import(engine: docker.APIClient, root: Path) -> None:
         engine.import_image(src=tar.stdout, repository=repository, tag=tag, stream_src=True)
     if tar.returncode != 0:
         raise NoBase("The bootstrapped base image could not be packed.")
-
-
-def _run(command: list[str], progress: Progress) -> None:
-    """Run a command, showing its output. Raises NoBase with the end of it."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in process.stdout or ():
-            progress.line(line)
-    if process.returncode != 0:
-        raise NoBase(f"`{command[0]}` failed while making the base image.\n{progress.tail()}")

@@ -13,7 +13,7 @@ import docker.utils
 import requests
 
 from images import base, context
-from images.progress import Progress
+from images.progress import Progress, StepFailed
 
 REPOSITORY = "sandbox-python"
 CONTENT_LABEL = "sandbox.image.content"
@@ -42,7 +42,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         build(force=options.force)
-    except (BuildFailed, base.NoBase) as error:
+    except (BuildFailed, base.NoBase, StepFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -78,7 +78,7 @@ def _has_image(engine: docker.APIClient, tag: str) -> bool:
 
 
 def _build_image(engine: docker.APIClient, files: Mapping[str, bytes], tag: str) -> None:
-    with Progress(f"Building the sandbox image {tag}") as progress:
+    with Progress(f"Building the sandbox image {tag}", "image") as progress:
         base_image = base.ensure_base(engine, progress)
         events = engine.build(
             fileobj=context.build_context({**files, "ca.pem": context.ca_bundle()}),

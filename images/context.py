@@ -7,13 +7,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import certifi
-
 from images.contents import contents_json
 
 SOURCE = Path(__file__).parent / "python"
+UV_LOCK = Path(__file__).parents[1] / "deploy" / "locks" / "uv.txt"
 FILES = (
     "Dockerfile",
+    "install-lock.sh",
     "trim-environments.sh",
     "trim-system.sh",
     "requirements-agent.lock",
@@ -28,6 +28,7 @@ def source_files(source: Path = SOURCE) -> dict[str, bytes]:
     files = {name: (source / name).read_bytes() for name in FILES}
     for folder in FOLDERS:
         files.update(_folder_files(source, folder))
+    files["uv.lock"] = UV_LOCK.read_bytes()
     files["contents.json"] = contents_json(source).encode()
     return files
 
@@ -52,6 +53,8 @@ def ca_bundle(environ: Mapping[str, str] = os.environ) -> bytes:
     for setting in CA_SETTINGS:
         if environ.get(setting):
             return Path(environ[setting]).read_bytes()
+    import certifi  # here, so that the hash can be had before there are packages
+
     return Path(certifi.where()).read_bytes()
 
 

@@ -5,16 +5,18 @@ Runs before there is a virtual environment, so it uses the standard library only
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-SOCKET = "/var/run/docker.sock"
+from deploy.setup.apt import install_packages
+from deploy.setup.engine_line import DEFAULT, ask, can_ask, engine_host
+from images.progress import Progress, StepFailed
+
+SOCKET = DEFAULT.removeprefix("unix://")
 LOG = Path("/var/log/dockerd.log")
 START_S = 60
-PING = b"GET /_ping HTTP/1.1\r\nHost: engine\r\nConnection: close\r\n\r\n"
 
 
 class NoEngine(Exception):
@@ -24,18 +26,18 @@ class NoEngine(Exception):
 def main() -> int:
     try:
         ensure_engine()
-    except (NoEngine, subprocess.CalledProcessError) as error:
+    except (NoEngine, StepFailed, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def ensure_engine() -> None:
-    """Return once an engine answers. Raises NoEngine."""
-    host = os.environ.get("DOCKER_HOST", f"unix://{SOCKET}")
+    """Return once an engine answers. Raises NoEngine, StepFailed."""
+    host = engine_host()
     if is_answering(host):
         return
-    if "DOCKER_HOST" in os.environ:
+    if os.environ.get("DOCKER_HOST"):
         raise NoEngine(f"The engine that DOCKER_HOST names does not answer: {host}")
     if os.geteuid() != 0:
         raise NoEngine(why_not_for_us())
@@ -49,21 +51,9 @@ def ensure_engine() -> None:
 
 def is_answering(host: str) -> bool:
     """Whether an engine answers there; one that is not on a plain socket is taken on trust."""
-    kind, _, address = host.partition("://")
-    if kind == "unix":
-        return ping(address)
-    return kind in ("tcp", "ssh", "http", "https")
-
-
-def ping(path: str) -> bool:
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(5)
-            line.connect(path)
-            line.sendall(PING)
-            return b" 200 " in line.recv(64)
-    except OSError:
-        return False
+    if can_ask(host):
+        return ask(host, "/_ping") is not None
+    return host.partition("://")[0] in ("tcp", "ssh", "http", "https")
 
 
 def why_not_for_us() -> str:
@@ -79,14 +69,9 @@ def install() -> None:
     """Debian's or Ubuntu's own engine, with the least that makes it work."""
     if not shutil.which("apt-get"):
         raise NoEngine("No Docker engine answers; install one, this machine has no apt to do it.")
-    print("Installing a Docker engine", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    packages = ["docker.io", "iptables", "ca-certificates", *extra_packages()]
-    for command in (
-        ["apt-get", "update", "-q"],
-        ["apt-get", "install", "-qy", "--no-install-recommends", *packages],
-    ):
-        subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL)
+    with Progress("Installing a Docker engine", "engine") as progress:
+        packages = ["docker.io", "iptables", "ca-certificates", *extra_packages()]
+        install_packages(progress, *packages)
 
 
 def extra_packages() -> list[str]:

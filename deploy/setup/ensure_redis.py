@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy.setup.apt import install_packages
+from images.progress import Progress, StepFailed
+
 OLDEST = 7
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\nexit 101\n"
@@ -25,14 +28,14 @@ class NoRedis(Exception):
 def main() -> int:
     try:
         ensure_redis()
-    except (NoRedis, subprocess.CalledProcessError) as error:
+    except (NoRedis, StepFailed, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def ensure_redis() -> None:
-    """Return once there is one. Raises NoRedis."""
+    """Return once there is one. Raises NoRedis, StepFailed."""
     if not shutil.which("redis-server"):
         install()
     version = version_of("redis-server")
@@ -54,14 +57,8 @@ def install() -> None:
         )
     if not shutil.which("apt-get"):
         raise NoRedis("There is no redis-server; install one, this machine has no apt to do it.")
-    print("Installing redis-server", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    with no_service_starts():
-        for command in (
-            ["apt-get", "update", "-q"],
-            ["apt-get", "install", "-qy", "--no-install-recommends", "redis-server"],
-        ):
-            subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL)
+    with no_service_starts(), Progress("Installing redis-server", "redis") as progress:
+        install_packages(progress, "redis-server")
     if Path("/run/systemd/system").exists():
         subprocess.run(["systemctl", "disable", "--quiet", "redis-server"], check=True)
 

@@ -9,13 +9,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-SOCKET = "/var/run/docker.sock"
+from deploy.setup.apt import install_packages, update_lists
+from deploy.setup.engine_line import ask, engine_host
+from images.progress import Progress, StepFailed
+
 CONFIGURATION = Path("/etc/docker/daemon.json")
 PID_FILES = [Path("/run/docker.pid"), Path("/var/run/docker.pid")]
 BACKPORTS = Path("/etc/apt/sources.list.d/sandbox-service-backports.sources")
@@ -34,14 +37,14 @@ class NoRunsc(Exception):
 def main() -> int:
     try:
         ensure_runsc()
-    except (NoRunsc, subprocess.CalledProcessError) as error:
+    except (NoRunsc, StepFailed, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def ensure_runsc() -> None:
-    """Return once the engine runs `runsc` with our arguments. Raises NoRunsc."""
+    """Return once the engine runs `runsc` with our arguments. Raises NoRunsc, StepFailed."""
     if has_runtime():
         return
     if os.geteuid() != 0:
@@ -54,15 +57,13 @@ def ensure_runsc() -> None:
 
 def has_runtime() -> bool:
     """Whether the engine knows the runtime now, with our arguments."""
-    try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(10)
-            line.connect(SOCKET)
-            line.sendall(b"GET /info HTTP/1.0\r\n\r\n")
-            answer = b"".join(iter(lambda: line.recv(65536), b""))
-    except OSError:
-        return False
-    runtimes = json.loads(answer.partition(b"\r\n\r\n")[2] or b"{}").get("Runtimes") or {}
+    info = json.loads(ask(engine_host(), "/info") or b"{}")
+    return is_registered(info)
+
+
+def is_registered(info: dict[str, Any]) -> bool:
+    """The same, in what an engine says of itself."""
+    runtimes = info.get("Runtimes") or {}
     return bool(runtimes.get("runsc", {}).get("runtimeArgs") == RUNTIME_ARGUMENTS)
 
 
@@ -79,11 +80,11 @@ def install() -> str:
     """The path of runsc, from the distribution's packages."""
     if not shutil.which("apt-get"):
         raise NoRunsc("runsc is not installed, and this machine has no apt to install it with.")
-    print("Installing gVisor", flush=True)
-    apt("update", "-q")
-    if not is_recent(candidate()) and not is_recent(from_backports()):
-        raise NoRunsc(f"No runsc of {OLDEST} or newer is among this machine's packages.")
-    apt("install", "-qy", "--no-install-recommends", *preference(), "runsc")
+    with Progress("Installing gVisor", "runsc") as progress:
+        update_lists(progress)
+        if not is_recent(candidate()) and not is_recent(from_backports(progress)):
+            raise NoRunsc(f"No runsc of {OLDEST} or newer is among this machine's packages.")
+        install_packages(progress, *preference(), "runsc", update=False)
     return shutil.which("runsc") or "/usr/bin/runsc"
 
 
@@ -99,14 +100,14 @@ def is_recent(version: str) -> bool:
     return bool(version) and subprocess.run(compared, check=False).returncode == 0
 
 
-def from_backports() -> str:
+def from_backports(progress: Progress) -> str:
     """The version in Debian's backports, which are added beside the sources that are there."""
     release = codename()
     if release_id() != "debian":
         return ""
     if f"{release}-backports" not in output("apt-get", "indextargets", *index_format()):
         BACKPORTS.write_text(backports_source(release))
-        apt("update", "-q")
+        update_lists(progress)
     return candidate("-t", f"{release}-backports")
 
 
@@ -171,12 +172,6 @@ def engine_pid() -> int:
         if file.exists():
             return int(file.read_text())
     raise NoRunsc("No Docker engine runs on this machine: run `make engine` first.")
-
-
-def apt(*arguments: str) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    command = ["apt-get", *arguments]
-    subprocess.run(command, check=True, env=environment, stdin=subprocess.DEVNULL)
 
 
 def output(*command: str) -> str:

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
-SETUP = Path(__file__).parents[2] / "deploy" / "setup"
+ROOT = Path(__file__).parents[2]
 
 
 def run_setup(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The script as make runs it, with some settings of its own."""
-    command = [sys.executable] if script.endswith(".py") else ["/bin/sh"]
+    is_shell = script.endswith(".sh")
+    command = (
+        [f"deploy/setup/{script}"] if is_shell else [sys.executable, "-m", f"deploy.setup.{script}"]
+    )
     return subprocess.run(
-        [*command, SETUP / script],
+        command,
         env={**os.environ, **environment},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
@@ -48,13 +52,13 @@ def _answer_once(listener: socket.socket) -> None:
 
 def test_an_engine_that_answers_is_left_alone(answering_socket: str) -> None:
     """Nothing is installed, nothing is printed."""
-    done = run_setup("ensure_engine.py", DOCKER_HOST=f"unix://{answering_socket}")
+    done = run_setup("ensure_engine", DOCKER_HOST=f"unix://{answering_socket}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_named_engine_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     """An engine that the user chose is never replaced by one of ours."""
-    done = run_setup("ensure_engine.py", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    done = run_setup("ensure_engine", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
     assert done.returncode == 1
     assert done.stderr.startswith("error: The engine that DOCKER_HOST names does not answer")
     assert "Traceback" not in done.stderr
@@ -65,7 +69,7 @@ def test_the_image_build_without_an_engine_is_one_sentence(tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-m", "images.build"],
         env={**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"},
-        cwd=SETUP.parents[1],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
@@ -92,5 +96,5 @@ def test_without_a_recent_python_there_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("gvisor")
 def test_a_runtime_that_is_set_up_is_left_alone() -> None:
     """Nothing is installed, no configuration written, the engine not told to read it again."""
-    done = run_setup("ensure_runsc.py")
+    done = run_setup("ensure_runsc")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

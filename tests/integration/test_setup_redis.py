@@ -9,12 +9,13 @@ import pytest
 
 from tests.support.redis_server import require_redis_server
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "setup" / "ensure_redis.py"
+ROOT = Path(__file__).parents[2]
 
 
 def run_script(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, SCRIPT],
+        [sys.executable, "-m", "deploy.setup.ensure_redis"],
+        cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

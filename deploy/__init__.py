@@ -1,0 +1,1 @@
+"""What runs the service and sets it up: locks, set-up scripts, the threat model."""
