@@ -22,12 +22,12 @@ class StepFailed(Exception):
 
 
 class Progress:
-    """Prints headings at once, lines that begin with `told`, and the newest line after ten seconds of silence.
+    """Prints headings at once, what matches `told`, and the newest line after ten seconds of silence.
 
     All lines go into a file that `tail` names.
     """
 
-    def __init__(self, title: str, log: str, told: str = "Step ") -> None:
+    def __init__(self, title: str, log: str, told: str = "Step .*") -> None:
         self._title = title
         self._log_name = log
         self._told = re.compile(told)
@@ -62,8 +62,8 @@ class Progress:
         for line in filter(None, map(str.strip, text.splitlines())):
             self._lines.append(line)
             print(line, file=self._log, flush=True)
-            if self._told.match(line):
-                self.heading(f"  {line}")
+            if found := self._told.match(line):
+                self.heading(f"  {found[0]}")
 
     def run(self, command: Sequence[str | Path], environ: Mapping[str, str] = os.environ) -> None:
         """Run a command and take its output. Raises StepFailed."""
