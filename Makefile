@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup venv engine runsc redis image serve demo test check static unit suites lint format types imports lock bench faults clean
+.PHONY: help setup venv engine runsc redis image serve demo test check static unit suites lint format types imports lock bench faults clean installers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -77,6 +77,9 @@ bench: setup  ## the benchmarks' table
 
 faults: setup redis  ## every fault, and their table (ARGS="--soak-s 3600"; ARGS="-k redis")
 	@$(BIN)/python -m pytest tests/faults tests/faults/long_*.py --faults-table tests/faults/RESULTS.md $(ARGS)
+
+installers: venv  ## every lock by the oldest and the newest pip, on a day when all has become newer
+	@$(BIN)/python -m pytest tests/integration/installing/long_locks.py $(ARGS)
 
 clean:  ## remove the virtual environment and caches; images stay
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .setup

@@ -22,7 +22,7 @@ LOCKS = ROOT / "deploy" / "locks"
 LOCK = LOCKS / "dev.txt"
 UV_LOCK = LOCKS / "uv.txt"
 AS_LOCKED = ("--no-deps", "--require-hashes")
-TOLD = "Collecting |Downloading .*(?<!metadata)$|Installed "
+TOLD = r"Collecting [^ ]+|Downloading \S+ \(.*iB\)|Installed .*"  # of pip, of uv, of both
 
 
 def main() -> int:
