@@ -116,11 +116,13 @@ def _isolation(facts: MachineFacts, engine: EngineFacts) -> Iterator[Finding]:
 
 
 def _user_namespaces(options: str) -> Finding:
-    if "userns" in options or "rootless" in options:
-        return Finding("user namespaces", "ok", "Root inside a container is not root outside.")
-    says = "No user namespaces: each sandbox runs as a user id of its own on the host instead."
-    mend = "Set userns-remap in the engine's configuration, or use gVisor, for a second wall."
-    return Finding("user namespaces", "weak", says, mend)
+    if "rootless" in options:
+        says = "The engine is rootless: the sandboxes' user ids lie outside of those it has."
+        return Finding("user namespaces", "fail", says, "Use an engine that runs as root.")
+    says = "Each sandbox runs as a user id of its own that owns nothing on the host."
+    if "userns" in options:
+        says += " The engine remaps other containers' users: sandboxes opt out of it."
+    return Finding("user namespaces", "ok", says)
 
 
 def _cgroups(engine: EngineFacts) -> Finding:

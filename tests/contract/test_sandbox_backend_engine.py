@@ -80,10 +80,19 @@ async def answer_at_last(engine: Engine) -> str:
 
 
 def event(action: str, container: str = "c1", **attributes: str) -> dict[str, object]:
-    return {"Action": action, "id": container, "Actor": {"Attributes": attributes}}
+    """As every engine since 20.10 sends it."""
+    actor = {"ID": container, "Attributes": {"image": "sandbox", "name": "x", **attributes}}
+    return {"Type": "container", "Action": action, "Actor": actor, "scope": "local"}
 
 
-def test_events_are_counted_per_container() -> None:
+def event_before_29(action: str, container: str = "c1", **attributes: str) -> dict[str, object]:
+    """The same with the names that engine 29 (API 1.52) left out."""
+    older = {"status": action, "id": container, "from": "sandbox"}
+    return {**older, **event(action, container, **attributes)}
+
+
+@pytest.mark.parametrize("event", [event, event_before_29])
+def test_events_are_counted_per_container(event: Callable[..., dict[str, object]]) -> None:
     """Kills and exits, each for its own container, until it is forgotten."""
     events = EngineEvents()
     for note in (event("oom"), event("oom"), event("oom", "c2"), event("die", exitCode="137")):

@@ -22,7 +22,7 @@ ENGINE = EngineFacts(
     runtimes=frozenset({"runc", "runsc"}),
     cgroup_version="2",
     storage_driver="overlay2",
-    security_options=("name=seccomp,profile=builtin", "name=apparmor", "name=userns"),
+    security_options=("name=seccomp,profile=builtin", "name=apparmor"),
     data_root="/var/lib/docker",
     kernel_version="6.12.1",
     image_id="sha256:1",
@@ -75,7 +75,11 @@ def test_a_sound_machine_has_nothing_to_mend() -> None:
         (with_engine(storage_driver="vfs"), {"storage": "weak"}),
         (
             with_engine(security_options=()),
-            {"seccomp": "fail", "apparmor": "weak", "user namespaces": "weak"},
+            {"seccomp": "fail", "apparmor": "weak"},
+        ),
+        (
+            with_engine(security_options=("name=seccomp", "name=apparmor", "name=rootless")),
+            {"user namespaces": "fail"},
         ),
     ],
 )

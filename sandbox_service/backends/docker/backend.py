@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, NotFound
 
 from sandbox_service.backends import control_directory, label_files
 from sandbox_service.backends.agent_line import AgentLine
 from sandbox_service.backends.docker import spec as profile
 from sandbox_service.backends.docker.engine import Engine
 from sandbox_service.backends.docker.events import EngineEvents, EventListener
+from sandbox_service.backends.docker.failures import start_failure
 from sandbox_service.backends.docker.groups import ControlGroups, MemoryKills
 from sandbox_service.backends.docker.uids import UserIds
 from sandbox_service.backends.readiness import await_idle, await_socket
 from sandbox_service.domain.errors import (
     EngineUnavailable,
-    RuntimeUnavailable,
     SandboxStartFailed,
-    ServiceError,
 )
 from sandbox_service.domain.values import (
     Capacity,
@@ -206,13 +205,13 @@ class DockerBackend:
         try:
             return await self._tracked(ref, self._engine.create(body, name))
         except APIError as error:
-            raise _start_failure(error, spec) from error
+            raise start_failure(str(error.explanation or error), spec.template) from error
 
     async def _run(self, spec: SandboxSpec, ref: SandboxRef) -> None:
         try:
             await self._tracked(ref, self._engine.call(lambda client: client.start(ref.engine_id)))
         except APIError as error:
-            raise _start_failure(error, spec) from error
+            raise start_failure(str(error.explanation or error), spec.template) from error
 
     async def _tracked(self, ref: SandboxRef, call: Coroutine[Any, Any, T]) -> T:
         """Await an engine call that goes on when its caller leaves; `stop` waits for it."""
@@ -295,17 +294,3 @@ class DockerBackend:
 
     def _name(self, sandbox_id: str) -> str:
         return profile.container_name(self._settings.instance, sandbox_id)
-
-
-def _start_failure(error: APIError, spec: SandboxSpec) -> ServiceError:
-    """Why the engine refused to make or run a container."""
-    reason = str(error.explanation or error)
-    template = spec.template
-    if isinstance(error, ImageNotFound) or "No such image" in reason:
-        return SandboxStartFailed(
-            f"The image {template.image} is not on this engine: build it with `make image`.",
-            code="image_missing",
-        )
-    if "OCI runtime error" in reason or ("untime" in reason and template.runtime in reason):
-        return RuntimeUnavailable(f"The engine does not have the runtime {template.runtime}.")
-    return SandboxStartFailed(f"The engine did not start the sandbox: {reason}")

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import docker
+import docker.utils
 import requests
 from docker.errors import APIError, DockerException
 
@@ -22,10 +23,14 @@ T = TypeVar("T")
 
 
 def open_client(base_url: str | None, timeout_s: float) -> docker.APIClient:
-    """A client of the engine, its API version settled. Blocks. Raises EngineUnavailable."""
+    """A client of the engine, its API version settled. Blocks. Raises EngineUnavailable.
+
+    None is the engine that `docker` would talk to: DOCKER_HOST and its certificates, or the local socket.
+    """
     try:
+        place = {"base_url": base_url} if base_url else docker.utils.kwargs_from_env()
         client = docker.APIClient(
-            base_url=base_url, version="auto", timeout=int(timeout_s) or 1, max_pool_size=WORKERS
+            **place, version="auto", timeout=int(timeout_s) or 1, max_pool_size=WORKERS
         )
     except (DockerException, requests.RequestException, OSError) as error:
         raise _unavailable(error) from error

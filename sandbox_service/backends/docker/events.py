@@ -38,12 +38,13 @@ class EngineEvents:
         self._seen: frozenset[str] = frozenset()
 
     def note(self, event: Event) -> None:
-        container = str(event.get("id", ""))
+        actor = event.get("Actor", {})
+        container = str(actor.get("ID", ""))  # engines before 29 say it as `id` too
         match event.get("Action"):
             case "oom":
                 self._oom_kills[container] += 1
             case "die":
-                attributes = event.get("Actor", {}).get("Attributes", {})
+                attributes = actor.get("Attributes", {})
                 self._exit_codes[container] = int(attributes.get("exitCode", -1))
 
     def oom_kills(self, container: str) -> int:

@@ -159,6 +159,8 @@ def _host_config(spec: SandboxSpec, placement: Placement) -> dict[str, Any]:
         # No /dev/shm of the engine's, which would have no inode limit: ours is among the tmpfs.
         "IpcMode": "none",
         "CgroupnsMode": "private",
+        # An engine that remaps users maps 65,536 of them: too few for an id of one's own per sandbox.
+        "UsernsMode": "host",
         "Dns": ["127.0.0.1"],
         "Privileged": False,
         "ReadonlyRootfs": True,
