@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup venv engine runsc redis image serve demo test check static unit suites lint format types imports lock bench faults clean installers
+.PHONY: help setup venv engine runsc redis image serve demo test check static unit suites lint format types imports lock bench faults clean installers doctor
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,6 +14,9 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: image  ## virtual environment, Docker engine, sandbox image
+
+doctor:  ## what of all this is missing or stale (`sandbox-service doctor` judges the machine)
+	@$$([ -x $(BIN)/python ] && echo $(BIN)/python || echo python3) -m deploy.setup.doctor
 
 venv: $(READY)
 

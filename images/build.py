@@ -13,9 +13,9 @@ import docker.utils
 import requests
 
 from images import base, context
+from images.context import REPOSITORY
 from images.progress import Progress, StepFailed
 
-REPOSITORY = "sandbox-python"
 CONTENT_LABEL = "sandbox.image.content"
 CONTENTS_LABEL = "sandbox.image.packages"
 BUILD_SILENCE_S = 1800

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from images.contents import contents_json
 
+REPOSITORY = "sandbox-python"
 SOURCE = Path(__file__).parent / "python"
 UV_LOCK = Path(__file__).parents[1] / "deploy" / "locks" / "uv.txt"
 FILES = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
+import docker.utils
 import pytest
 
 from sandbox_service.backends import local_process
@@ -142,7 +143,7 @@ def end_of(lines: list[ExecutionLine]) -> ExecutionEnd:
 def kill_agent(house: House, ref: SandboxRef) -> None:
     """Kill the sandbox from outside."""
     if house.is_isolated:
-        client = docker.APIClient()
+        client = docker.APIClient(**docker.utils.kwargs_from_env())
         client.kill(ref.engine_id)
         client.close()
     else:

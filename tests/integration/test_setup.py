@@ -98,3 +98,13 @@ def test_a_runtime_that_is_set_up_is_left_alone() -> None:
     """Nothing is installed, no configuration written, the engine not told to read it again."""
     done = run_setup("ensure_runsc")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_doctor_names_what_is_missing_and_what_makes_it(tmp_path: Path) -> None:
+    """Here an engine that does not answer; what there is is told too."""
+    done = run_setup("doctor", DOCKER_HOST=f"unix://{tmp_path}/none.sock")
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = {line[8:].partition(":")[0]: line for line in done.stdout.splitlines()}
+    assert list(lines) == ["environment", "engine", "redis"]
+    assert lines["engine"].startswith("to do")
+    assert lines["engine"].endswith("-> make engine")
