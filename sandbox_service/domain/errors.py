@@ -14,6 +14,7 @@ ServiceError
 ├── WorkspaceFull             the sandbox's workspace has no room
 └── Unavailable               we cannot do it now; retry
     ├── StoreUnavailable      the store does not answer
+    │   └── StoreTooSlow      a large value did not reach it in its time
     ├── ShuttingDown          this replica stops; another one, or the next, goes on
     ├── EngineUnavailable     the engine does not answer, or refuses
     ├── RuntimeUnavailable    the template's runtime is not there
@@ -108,6 +109,10 @@ class Unavailable(ServiceError):
 
 class StoreUnavailable(Unavailable):
     code = "store_unavailable"
+
+
+class StoreTooSlow(StoreUnavailable):
+    """Told by itself, because asking again for ever would not help."""
 
 
 class ShuttingDown(Unavailable):

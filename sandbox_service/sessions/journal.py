@@ -1,14 +1,17 @@
 """The events of one execution: numbered and written by who runs it, read by anybody on any replica."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
-from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.errors import ServiceError, StoreTooSlow
 from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.stores import EventPage, Journals, Lease
 from sandbox_service.domain.values import (
+    MIB,
     ArtifactRecord,
     EventType,
     ExecutionEvent,
@@ -16,7 +19,11 @@ from sandbox_service.domain.values import (
     ExecutionStatus,
     Output,
 )
+from sandbox_service.sessions.oversight import output_size
 
+BATCH_BYTES = 1 * MIB
+SMALL_OUTPUT_BYTES = 64 * 1024
+NOT_STORED = "The output was too large for the line to the store and is not kept."
 PAGE = 500
 ALL = 1_000_000
 
@@ -33,7 +40,7 @@ class JournalWriter:
         self._journals = journals
         self._lease = lease
         self._last_id = 0
-        self._unwritten: list[ExecutionEvent] = []
+        self._unwritten: deque[ExecutionEvent] = deque()
         self._news = asyncio.Event()
         self._writing = asyncio.Lock()  # keeps batches in order
         self._failure: ServiceError | None = None
@@ -72,10 +79,14 @@ class JournalWriter:
             if self._failure is not None:
                 raise self._failure
             await self._write_batch()
+            while self._unwritten:
+                await self._write_batch()
 
     async def finish(self, record: ExecutionRecord) -> bool:
         """Write the final record; True if this made it final. Raises LeaseLost."""
         async with self._writing:
+            while sum(map(_size, self._unwritten)) > BATCH_BYTES:
+                await self._write_batch()
             self.record = record
             self._add("execution.completed", record)
             return await self._write_batch()
@@ -99,10 +110,48 @@ class JournalWriter:
             self._failure = error
 
     async def _write_batch(self) -> bool:
+        """Write what there is, up to about BATCH_BYTES. What the store cannot take for its size is left out."""
         self._news.clear()
-        batch, record = self._unwritten, self.record
-        self._unwritten = []
-        return await patiently(lambda: self._journals.write(self._lease, record, batch))
+        batch, record = self._next_batch(), self.record
+        try:
+            return await patiently(lambda: self._journals.write(self._lease, record, batch))
+        except StoreTooSlow:
+            bare, small = [_bare(event) for event in batch], bare_record(record)
+            return await patiently(lambda: self._journals.write(self._lease, small, bare))
+
+    def _next_batch(self) -> list[ExecutionEvent]:
+        batch: list[ExecutionEvent] = []
+        left = BATCH_BYTES
+        while self._unwritten and left > 0:
+            batch.append(self._unwritten.popleft())
+            left -= _size(batch[-1])
+        if self._unwritten:
+            self._news.set()
+        return batch
+
+
+def _size(event: ExecutionEvent) -> int:
+    """About: for cutting batches. A record is written beside its event."""
+    output = event.payload.get("output") if isinstance(event.payload, dict) else None
+    return output_size([output]) if isinstance(output, dict) else 0
+
+
+def bare_record(record: ExecutionRecord) -> ExecutionRecord:
+    """The record without its outputs, saying so."""
+    if not record.outputs:
+        return record
+    changes = {"outputs": [], "truncated": True, "notices": [*record.notices, NOT_STORED]}
+    return record.model_copy(update=changes)
+
+
+def _bare(event: ExecutionEvent) -> ExecutionEvent:
+    """The event with a line in the place of a large output."""
+    if isinstance(event.payload, ExecutionRecord):
+        return replace(event, payload=bare_record(event.payload))
+    if _size(event) <= SMALL_OUTPUT_BYTES or not isinstance(event.payload, dict):
+        return event
+    output = {"output_type": "stream", "name": "stderr", "text": f"\n[{NOT_STORED}]\n"}
+    return replace(event, payload={**event.payload, "output": output})
 
 
 async def read_events(

@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.domain.errors import StoreTooSlow, StoreUnavailable
 from sandbox_service.store.redis import RedisConnection, open_redis
 from sandbox_service.store.redis.breaker import QUIET_S, Breaker
-from sandbox_service.store.redis.connection import MAX_CONNECTIONS, Script
+from sandbox_service.store.redis.connection import MAX_CONNECTIONS, CallTimes, Script
 from tests.contract.refusals import is_refused_at_once
 from tests.support.fakes import SteppedClock
 from tests.support.redis_server import RedisServer
+from tests.support.slow_line import slow_line
 
 ECHO = Script("return {KEYS[1], ARGV[1]}")
 
@@ -287,6 +288,32 @@ async def test_cancelled_calls_leave_no_connection_behind(
     async with asyncio.timeout(60):
         while b"connected_clients:1\r\n" not in await connection.command("INFO", "clients"):
             await asyncio.sleep(0.02)
+
+
+async def test_a_large_value_passes_on_a_slow_line_both_ways(server: RedisServer) -> None:
+    """It has its time by its size, and its answer by what of it comes."""
+    value = b"x" * 2_000_000
+    times = CallTimes(call_s=1.5, slowest_bytes_per_s=50_000)
+    async with (
+        slow_line(server.port, bytes_per_s=1_000_000) as port,
+        open_redis(f"redis://127.0.0.1:{port}/0", times=times) as connection,
+    ):
+        assert await connection.command("SET", "large", value) == b"OK"
+        assert await connection.command("GET", "large") == value
+
+
+async def test_a_large_value_that_does_not_pass_is_told_and_is_nobody_elses_failure(
+    server: RedisServer,
+) -> None:
+    """Small calls go on beside it and behind it."""
+    times = CallTimes(call_s=2, slowest_bytes_per_s=1_000_000)
+    async with (
+        slow_line(server.port, bytes_per_s=20_000) as port,
+        open_redis(f"redis://127.0.0.1:{port}/0", times=times) as connection,
+    ):
+        with pytest.raises(StoreTooSlow):
+            await connection.command("SET", "large", b"x" * 1_000_000)
+        assert await connection.command("PING") == b"PONG"
 
 
 async def test_a_subscription_ends_when_the_server_goes(

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import pytest
 
-from sandbox_service.domain.errors import LeaseLost, StoreUnavailable
+from sandbox_service.domain.errors import LeaseLost, StoreTooSlow, StoreUnavailable
 from sandbox_service.domain.stores import Journals, Lease, Stores
 from sandbox_service.domain.values import ExecutionEvent, ExecutionRecord, ExecutionStatus
 from sandbox_service.sessions.journal import (
+    NOT_STORED,
     JournalWriter,
     ended_from_outside,
     read_events,
     shown_outputs,
 )
+from sandbox_service.sessions.oversight import output_size
 from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fakes import SteppedClock, execution_record, session_record
@@ -57,6 +59,18 @@ class AwayAtFirst(CountsWrites):
         if self._attempts == 1:
             raise StoreUnavailable("The store went away.")
         return answer
+
+
+class TooSlowForMuch(CountsWrites):
+    """Takes events and records of 100 kB of text at most."""
+
+    async def write(
+        self, lease: Lease, record: ExecutionRecord, events: Sequence[ExecutionEvent]
+    ) -> bool:
+        payloads = [event.payload for event in events if isinstance(event.payload, dict)]
+        if output_size([*record.outputs, *(payload["output"] for payload in payloads)]) > 100_000:
+            raise StoreTooSlow("The line is too slow.")
+        return await super().write(lease, record, events)
 
 
 @dataclass
@@ -285,3 +299,32 @@ def test_outputs_are_what_a_reader_of_the_events_holds(
     events = [ExecutionEvent(number, "output", c) for number, c in enumerate(changes, start=2)]
     events.insert(0, ExecutionEvent(1, "execution.started", execution_record(CLOCK)))
     assert [node["text"] for node in shown_outputs(events)] == texts
+
+
+async def test_much_output_is_written_in_pieces(desk: Desk) -> None:
+    """So that no single write is larger than the line can carry in its time."""
+    counted = CountsWrites(desk.stores.journals)
+    writer = desk.writer(counted)
+    for _ in range(10):
+        writer.add_output(printed("x" * 400_000, 0))
+    await writer.finish(desk.ended())
+    assert counted.sizes == [3, 3, 3, 2]
+    assert len(await desk.read()) == 11
+
+
+async def test_output_that_the_store_cannot_take_gives_way_and_the_execution_ends(
+    desk: Desk,
+) -> None:
+    """Asking again for ever would hold the session; what is missing is said where it was."""
+    writer = desk.writer(TooSlowForMuch(desk.stores.journals))
+    writer.add_output(printed("x" * 200_000, 0))
+    writer.add_output(printed("x" * 10, 1))
+    await writer.flush()
+    ended = desk.ended().model_copy(update={"outputs": [printed("x" * 200_000, 0)["output"]]})
+    assert await writer.finish(ended)
+    stored = await desk.stores.executions.get(desk.record.session_id, desk.record.id)
+    assert stored is not None
+    assert (stored.outputs, stored.truncated, stored.notices) == ([], True, [NOT_STORED])
+    page = await desk.stores.journals.read(desk.record.session_id, desk.record.id, 0, 10)
+    texts = [event.payload["output"]["text"] for event in page.events[:2]]
+    assert texts == [f"\n[{NOT_STORED}]\n", "x" * 10]

@@ -6,13 +6,17 @@ is being written can get lost, and a command may be sent twice without a word. H
 for the next call only after the whole answer to its last command was read; in every other case it is closed.
 
 Nothing is sent twice, but for one case: NOSCRIPT means that nothing was run, so the script follows in full.
+
+A call has its time by what it carries, so that a large value passes on a slow line: `CallTimes`. A large value that
+did not pass says nothing of the server: small calls say whether that is there.
 """
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -23,15 +27,16 @@ from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import StoreUnavailable
 from sandbox_service.domain.ports import Clock
 from sandbox_service.store.redis.breaker import Breaker
-from sandbox_service.store.redis.failures import is_refusal, unavailable
+from sandbox_service.store.redis.failures import is_refusal, too_slow, unavailable
 
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 32
 KEPT_IDLE = 8
 CONNECT_S = 1.0
-CALL_S = 2.0
 PING_EVERY_S = 10.0
+LARGE_BYTES = 256 * 1024
+LARGE_AT_ONCE = 4
 Argument = str | bytes | int | float
 
 
@@ -51,13 +56,31 @@ class Script:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-class RedisConnection:
-    """Calls to one server, each raising StoreUnavailable when it does not answer, at once or after CALL_S."""
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """What is sent has `call_s` and a second for each `slowest_bytes_per_s`.
 
-    def __init__(self, url: str, clock: Clock | None = None) -> None:
+    An answer may take as long as it likes while something of it comes every `call_s`.
+    """
+
+    call_s: float = 2.0
+    slowest_bytes_per_s: int = 64 * 1024
+
+    def due_s(self, size_bytes: int) -> float:
+        return self.call_s + size_bytes / self.slowest_bytes_per_s
+
+
+class RedisConnection:
+    """Calls to one server, each raising StoreUnavailable when it does not answer, at once or after its time."""
+
+    def __init__(
+        self, url: str, clock: Clock | None = None, times: CallTimes | None = None
+    ) -> None:
         self._options = _options(url)
-        self._breaker = Breaker(clock or SystemClock(), longest_probe_s=2 * CALL_S)
+        self._times = times or CallTimes()
+        self._breaker = Breaker(clock or SystemClock(), longest_probe_s=2 * self._times.call_s)
         self._room = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._room_for_large = asyncio.Semaphore(LARGE_AT_ONCE)  # leaves connections for the others
         self._idle: list[AbstractConnection] = []
         self._is_closed = False
 
@@ -88,14 +111,24 @@ class RedisConnection:
 
     async def _guarded(self, arguments: tuple[Argument, ...], script: Script | None) -> Any:
         """One call, through the breaker."""
+        size = sum(len(word) for word in arguments if isinstance(word, str | bytes))
+        if size <= LARGE_BYTES:
+            return await self._in_room(arguments, script, size)
+        self._breaker.check()
+        async with self._room_for_large:
+            return await self._in_room(arguments, script, size)
+
+    async def _in_room(
+        self, arguments: tuple[Argument, ...], script: Script | None, size: int
+    ) -> Any:
         self._breaker.check()
         await self._wait_for_room()
         try:
             self._breaker.enter()
             try:
-                answer = await self._exchange(arguments, script)
+                answer = await self._exchange(arguments, script, size)
             except (RedisError, OSError, TimeoutError) as error:
-                raise self._failed(error) from error
+                raise self._failed(error, size) from error
             except BaseException:
                 self._breaker.leave()
                 raise
@@ -107,16 +140,18 @@ class RedisConnection:
     async def _wait_for_room(self) -> None:
         """A load that needs more than MAX_CONNECTIONS waits, but no longer than a call may take."""
         try:
-            async with asyncio.timeout(CALL_S):
+            async with asyncio.timeout(self._times.call_s):
                 await self._room.acquire()
         except TimeoutError as error:
             raise unavailable(error) from error
 
-    async def _exchange(self, arguments: tuple[Argument, ...], script: Script | None) -> Any:
+    async def _exchange(
+        self, arguments: tuple[Argument, ...], script: Script | None, size: int
+    ) -> Any:
         connection = self._take()
         is_clean = False
         try:
-            answer = await self._ask(connection, arguments, script)
+            answer = await self._ask(connection, arguments, script, size)
             is_clean = True
         except ResponseError:
             is_clean = True
@@ -138,17 +173,31 @@ class RedisConnection:
         connection: AbstractConnection,
         arguments: tuple[Argument, ...],
         script: Script | None = None,
+        size: int = 0,
     ) -> Any:
-        async with asyncio.timeout(CALL_S):
+        async with asyncio.timeout(self._times.call_s) as due:
             await connection.connect()  # type: ignore[no-untyped-call]
-            await connection.send_command(*arguments)
-            try:
-                return await connection.read_response()
-            except NoScriptError:
-                if script is None:
-                    raise
-            await connection.send_command("EVAL", script.text, *arguments[2:])
+            with _Progress.watched(connection, due, self._times.call_s):
+                return await self._answer(connection, arguments, script, due, size)
+
+    async def _answer(
+        self,
+        connection: AbstractConnection,
+        arguments: tuple[Argument, ...],
+        script: Script | None,
+        due: asyncio.Timeout,
+        size: int,
+    ) -> Any:
+        _give_time(due, self._times.due_s(size))
+        await connection.send_command(*arguments)
+        try:
             return await connection.read_response()
+        except NoScriptError:
+            if script is None:
+                raise
+        _give_time(due, self._times.due_s(size))
+        await connection.send_command("EVAL", script.text, *arguments[2:])
+        return await connection.read_response()
 
     def _take(self) -> AbstractConnection:
         """A connection that is not known to be broken; one that the server has closed is not taken."""
@@ -164,10 +213,13 @@ class RedisConnection:
         kind: type[AbstractConnection] = options.pop("connection_class", Connection)
         return kind(**options)
 
-    def _failed(self, error: Exception) -> StoreUnavailable:
+    def _failed(self, error: Exception, size: int) -> StoreUnavailable:
         """Count what says that the server is away; what it refuses by itself says that it is there."""
         if is_refusal(error):
             self._breaker.close()
+        elif isinstance(error, TimeoutError) and size > LARGE_BYTES:
+            self._breaker.leave()
+            return too_slow()
         else:
             self._breaker.open(error)
             self._drop_idle()
@@ -179,10 +231,49 @@ class RedisConnection:
             _drop(self._idle.pop())
 
 
+class _Progress:
+    """What redis-py's parser reads from: each piece that comes gives the call that is `due` its time anew."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._due: asyncio.Timeout | None = None
+        self._seconds = 0.0
+
+    @classmethod
+    @contextmanager
+    def watched(
+        cls, connection: AbstractConnection, due: asyncio.Timeout, seconds: float
+    ) -> Iterator[None]:
+        parser: Any = connection._parser
+        if not isinstance(parser._stream, cls):
+            parser._stream = cls(parser._stream)
+        stream: _Progress = parser._stream
+        stream._due, stream._seconds = due, seconds
+        try:
+            yield
+        finally:
+            stream._due = None
+
+    async def read(self, size: int) -> bytes:
+        piece = await self._reader.read(size)
+        if self._due is not None and not self._due.expired():
+            _give_time(self._due, self._seconds)
+        return piece
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+
+def _give_time(due: asyncio.Timeout, seconds: float) -> None:
+    due.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
 @asynccontextmanager
-async def open_redis(url: str, clock: Clock | None = None) -> AsyncIterator[RedisConnection]:
+async def open_redis(
+    url: str, clock: Clock | None = None, times: CallTimes | None = None
+) -> AsyncIterator[RedisConnection]:
     """The way to the Redis that `url` names (redis://, rediss://, unix://); it need not be there yet."""
-    connection = RedisConnection(url, clock)
+    connection = RedisConnection(url, clock, times)
     try:
         yield connection
     finally:

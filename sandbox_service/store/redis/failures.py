@@ -1,5 +1,6 @@
 """What Redis and the way to it can fail with, translated: the one place that does.
 
+A large value that did not pass in its time                            the line is slow: StoreTooSlow
 A connection refused or reset, a timeout, LOADING, a wrong password    the server is away: StoreUnavailable
 READONLY, OOM, MISCONF (its disk is full), NOREPLICAS, BUSY            it is there and refuses: StoreUnavailable
 WRONGTYPE, any other refusal                                           our mistake, or a key of somebody
@@ -10,7 +11,7 @@ import logging
 
 from redis.exceptions import ResponseError
 
-from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.domain.errors import StoreTooSlow, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,12 @@ class StoreCorrupt(StoreUnavailable):
 def away() -> StoreUnavailable:
     return StoreUnavailable(
         "The store of sessions does not answer. Try again.", retry_after_s=RETRY_AFTER_S
+    )
+
+
+def too_slow() -> StoreTooSlow:
+    return StoreTooSlow(
+        "The line to the store of sessions is too slow for this.", retry_after_s=RETRY_AFTER_S
     )
 
 
