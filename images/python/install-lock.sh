@@ -19,3 +19,4 @@ if ! by_uv; then
     echo "uv cannot do it here; pip takes some minutes"
     pip --python "$environment" install $options --no-compile -r "$lock"
 fi
+rm -f "$environment/.lock"  # uv's, which anybody may write to
