@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from runner.answer import Answer, Question, answer, model_or_script, script_for
-from runner.chat.main import chat
 from runner.model import ModelFailed
 from runner.options import OptionError, add_options, endpoint_of, limits_of
 from runner.terminal import Terminal, standard_terminal
@@ -25,6 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["chat"]:
+        from runner.chat.main import chat  # here, so that one question needs no `chat` extra
+
         return chat(given[1:])
     options = _parser().parse_args(given)
     if missing := [path for path in options.file if not path.is_file()]:

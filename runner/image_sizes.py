@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from io import BytesIO
 
-import PIL.Image
-from PIL import ImageOps
-
 from sandbox_service.client import Image
+from sandbox_service.domain.extras import needing
+
+with needing("tool"):
+    import PIL.Image
+    from PIL import ImageOps
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 MOST_PIXELS = 25_000_000

@@ -4,15 +4,17 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol, Self
 
-import openai
-from openai.types.chat import ChatCompletion
-
 from runner.config import ModelConfig
 from runner.limits import Usage
 from runner.quirks import Quirks
 from runner.reply import CallDelta, Message, ReplyDelta
 from runner.retries import ModelFailed, busy_failure
 from sandbox_service.client.transport import is_loopback
+from sandbox_service.domain.extras import needing
+
+with needing("assistant"):
+    import openai
+    from openai.types.chat import ChatCompletion
 
 __all__ = ["ChatModel", "Message", "ModelFailed", "OpenAIModel"]
 

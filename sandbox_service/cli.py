@@ -16,6 +16,7 @@ from sandbox_service.commands.mcp import add_mcp
 from sandbox_service.commands.quotas import add_quotas
 from sandbox_service.commands.run import add_run
 from sandbox_service.domain.errors import ServiceError
+from sandbox_service.domain.extras import MissingExtra
 from sandbox_service.listening import listen, take_all_descriptors
 from sandbox_service.settings import SettingsError, load_settings
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except (SettingsError, ServiceError) as error:
+    except (SettingsError, ServiceError, MissingExtra) as error:
         print(f"sandbox-service: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ compile() {
 }
 
 compile deploy/locks/dev.txt --universal --python-version 3.11 --extra dev pyproject.toml
-compile deploy/locks/service.txt --universal --python-version 3.11 -c deploy/locks/dev.txt pyproject.toml
+compile deploy/locks/service.txt --universal --python-version 3.11 --extra mcp -c deploy/locks/dev.txt pyproject.toml
 echo uv | compile deploy/locks/uv.txt --universal --python-version 3.11 -c deploy/locks/dev.txt -
 for name in agent kernel; do
     compile "images/python/requirements-$name.lock" --python-platform x86_64-manylinux_2_28 \

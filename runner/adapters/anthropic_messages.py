@@ -9,12 +9,12 @@ import base64
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
-from runner.adapters.extras import needing
 from runner.adapters.reading import plain_items, plain_json
 from runner.dispatch import PythonTool
 from runner.shape import Shaped
 from runner.tool import NAME, PARAMETERS, description
 from sandbox_service.client import Image
+from sandbox_service.domain.extras import needing
 
 if TYPE_CHECKING:
     from anthropic.lib.tools import BetaAsyncFunctionTool

@@ -10,12 +10,12 @@ async with PythonTool(files=["sales.csv"]) as python:
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
-from runner.adapters.extras import needing
 from runner.adapters.reading import plain_json
 from runner.dispatch import PythonTool
 from runner.shape import IMAGES_NOTE
 from runner.tool import NAME, PARAMETERS, description
 from sandbox_service.client import Image
+from sandbox_service.domain.extras import needing
 
 if TYPE_CHECKING:
     from google.genai.types import Tool

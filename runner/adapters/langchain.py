@@ -12,11 +12,11 @@ full, and the files with their links.
 import base64
 from typing import TYPE_CHECKING, Any
 
-from runner.adapters.extras import needing
 from runner.dispatch import PythonTool
 from runner.shape import Shaped
 from runner.tool import NAME, PARAMETERS, description
 from sandbox_service.client import Image
+from sandbox_service.domain.extras import needing
 
 if TYPE_CHECKING:
     from langchain_core.tools import StructuredTool

@@ -11,10 +11,10 @@ which is its default.
 
 from typing import TYPE_CHECKING, Any
 
-from runner.adapters.extras import needing
 from runner.dispatch import PythonTool
 from runner.shape import data_url
 from runner.tool import NAME, PARAMETERS, description
+from sandbox_service.domain.extras import needing
 
 if TYPE_CHECKING:
     from agents import FunctionTool

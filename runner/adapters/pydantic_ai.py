@@ -12,10 +12,10 @@ as plain JSON.
 
 from typing import TYPE_CHECKING, Any
 
-from runner.adapters.extras import needing
 from runner.dispatch import PythonTool
 from runner.shape import IMAGES_NOTE
 from runner.tool import NAME, PARAMETERS, description
+from sandbox_service.domain.extras import needing
 
 if TYPE_CHECKING:
     from pydantic_ai import Tool, ToolReturn

@@ -3,7 +3,7 @@
 import asyncio
 from importlib import import_module
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
@@ -16,7 +16,8 @@ from sandbox_service.api.access import ACCESS
 from sandbox_service.api.auth import Gate
 from sandbox_service.api.bodies import read_body
 from sandbox_service.api.endpoint import Guarded
-from sandbox_service.domain.errors import PermissionDenied
+from sandbox_service.domain.errors import NotFound, PermissionDenied
+from sandbox_service.domain.extras import MissingExtra
 from sandbox_service.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,9 +62,16 @@ class McpRoute:
         """The room, imported with the first call: half a second that no other start has to pay."""
         async with self._opening:
             if self._exchanges is None:
-                room = await asyncio.to_thread(import_module, "sandbox_service.mcp.http")
+                room = await asyncio.to_thread(_room)
                 self._exchanges = room.Exchanges(self._app, self._directory, self._public_url)
             return self._exchanges
+
+
+def _room() -> Any:
+    try:
+        return import_module("sandbox_service.mcp.http")
+    except MissingExtra as error:
+        raise NotFound(str(error), code="mcp_not_installed") from error
 
 
 def check_origin(headers: Headers, public_url: str | None) -> None:

@@ -1,14 +1,15 @@
 """The service about itself: health, readiness, metrics, posture, documentation."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from sandbox_service.api.answers import dumps, json_answer
+from sandbox_service.api.docs_page import docs_page
 from sandbox_service.api.endpoint import Endpoint, principal_of
 from sandbox_service.api.services import Services
 from sandbox_service.api.views import Health
@@ -47,12 +48,7 @@ class ServiceRoutes:
         return Response(self._openapi_json, media_type="application/json")
 
     async def get_docs(self, request: Request) -> Response:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="Sandbox service",
-            swagger_favicon_url="data:,",
-            swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
-        )
+        return HTMLResponse(await asyncio.to_thread(docs_page))
 
     def endpoints(self) -> list[Endpoint]:
         return [

@@ -5,7 +5,6 @@ import asyncio
 from pathlib import Path
 
 from sandbox_service.commands.keys import Commands
-from sandbox_service.mcp.stdio import StdioOptions, serve_stdio
 from sandbox_service.settings import SettingsError
 
 
@@ -28,6 +27,9 @@ def add_mcp(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    # Here, so that the other commands need not have it.
+    from sandbox_service.mcp.stdio import StdioOptions, serve_stdio
+
     folder: Path | None = options.files
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"--files {folder} is not a folder")

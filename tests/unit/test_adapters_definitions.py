@@ -16,10 +16,10 @@ from runner.adapters import (
     plain,
     pydantic_ai,
 )
-from runner.adapters.extras import MissingExtra
 from runner.dispatch import PythonTool
 from runner.tool import NAME, PARAMETERS, definition, description
 from sandbox_service.client import SandboxClient
+from sandbox_service.domain.extras import MissingExtra
 
 
 @pytest.fixture

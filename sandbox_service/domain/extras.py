@@ -1,16 +1,16 @@
-"""What is said when a framework is not installed."""
+"""What is said when a package is not installed that only some need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class MissingExtra(ImportError):
-    """The framework is not installed; the message names the extra that brings it."""
+    """A package is not installed; the message names the extra that brings it."""
 
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Import a framework in this block. Raises MissingExtra."""
+    """Import what the extra brings in this block. Raises MissingExtra."""
     try:
         yield
     except ImportError as error:
