@@ -6,7 +6,7 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,12 +21,11 @@ from sandbox_service.backends.docker.backend import DockerBackend
 from sandbox_service.backends.opening import open_backend
 from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
 from sandbox_service.domain.clock import SystemClock
-from sandbox_service.domain.errors import StoreUnavailable
-from sandbox_service.domain.patience import patiently
+from sandbox_service.domain.errors import ServiceError, StoreUnavailable
 from sandbox_service.domain.values import Template
 from sandbox_service.files.artifacts import ArtifactBounds, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
-from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.catalog import SqliteArtifactCatalog
 from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import Links, load_or_make_key
 from sandbox_service.files.strays import remove_strays
@@ -52,6 +51,7 @@ from sandbox_service.sessions.source import SandboxSource
 from sandbox_service.sessions.sweeper import Sweeper, SweepTimes
 from sandbox_service.sessions.workers import Workers
 from sandbox_service.settings import Settings, SettingsError, require_loopback
+from sandbox_service.starting import when_the_store_is_there
 from sandbox_service.state import State, open_state
 from sandbox_service.tenants.opening import Tenancy, open_keyring
 
@@ -140,11 +140,12 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
         rooms = Rooms(settings, backend, state)
         stack.enter_context(rooms.tenancy.audit.running())
         await stack.enter_async_context(rooms.tenancy.quotas.running())
-        await remove_strays(settings.data_dir / "artifacts")
-        await _when_the_store_is_there(rooms.load_stored_bytes, settings)
-        await _when_the_store_is_there(rooms.sweeper.begin, settings)
+        stack.callback(rooms.catalog.close)
+        for step in (rooms.load_stored_bytes, rooms.sweeper.begin):
+            await when_the_store_is_there(step, settings.redis_url, settings.start_timeout_s)
         stack.push_async_callback(rooms.aclose)
         await stack.enter_async_context(_running(rooms.sweeper.run()))
+        await stack.enter_async_context(_running(rooms.remove_strays()))
         for pool in rooms.pools.values():
             await stack.enter_async_context(_running(pool.run()))
         yield rooms
@@ -180,6 +181,8 @@ class Rooms:
         self._lines = SandboxLines(backend)
         self._adoption = Adoption(self._stores.sessions, backend, self._clock)
         self._leader = Leader(self._stores.replicas)
+        self._artifact_root = settings.data_dir / "artifacts"
+        self.catalog = SqliteArtifactCatalog(self._artifact_root)
         self._artifacts = self._make_artifacts()
         self._finisher = Finisher(self._stores.journals, self._metrics, self._oversight)
         self._provisioner = self._make_provisioner()
@@ -194,15 +197,26 @@ class Rooms:
         self.sweeper = self._make_sweeper()
         self.services = self._make_services()
 
+    async def remove_strays(self) -> None:
+        """Beside serving, because it looks at every file; what prevents it is told."""
+        try:
+            removed = await remove_strays(self._artifact_root, self.catalog)
+        except ServiceError as error:
+            logger.warning("strays_not_removed reason=%s", error.message)
+        except Exception:
+            logger.exception("strays_not_removed")
+        else:
+            logger.info("strays_removed count=%d", removed)
+
     def _make_artifacts(self) -> Artifacts:
-        root = self._settings.data_dir / "artifacts"
         bounds = ArtifactBounds(
             retention_s=self._settings.artifact_retention_s,
             max_bytes=self._settings.max_artifact_bytes,
             max_files=self._settings.max_artifacts,
+            max_session_files=self._settings.max_session_artifacts,
         )
-        blobs, catalog = DirectoryBlobStore(root), DirectoryArtifactCatalog(root)
-        return Artifacts(blobs, catalog, self._clock, bounds, self.tenancy.quotas)
+        blobs = DirectoryBlobStore(self._artifact_root)
+        return Artifacts(blobs, self.catalog, self._clock, bounds, self.tenancy.quotas)
 
     def _make_oversight(self) -> Oversight:
         recorded = frozenset(self._settings.audit_record_tenants)
@@ -383,7 +397,7 @@ class Rooms:
         settings = self._settings
         posture = Posture(settings, self._backend, self._clock)
         key = load_or_make_key(settings.data_dir / "link.key")
-        marks = DirectoryLinkMarks(settings.data_dir / "artifacts")
+        marks = DirectoryLinkMarks(self._artifact_root)
         pace = Pace(
             settings.keepalive_s,
             settings.stall_timeout_s,
@@ -405,15 +419,6 @@ class Rooms:
             quotas=self.tenancy.quotas,
             audit=self.tenancy.audit,
         )
-
-
-async def _when_the_store_is_there(step: Callable[[], Awaitable[None]], settings: Settings) -> None:
-    """Take a step of the start, waiting for a Redis that starts at the same time. Raises StoreUnavailable."""
-    try:
-        async with asyncio.timeout(settings.start_timeout_s):
-            await patiently(step)
-    except TimeoutError:
-        raise StoreUnavailable("The store does not answer: is SANDBOX_REDIS_URL right?") from None
 
 
 @asynccontextmanager

@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     quota_executions: int | None = Field(256, ge=0)
     quota_requests_per_s: float | None = Field(1000, gt=0)
     quota_stored_bytes: int | None = Field(16 * 1024 * MIB, ge=0)
+    quota_stored_files: int | None = Field(100_000, ge=0)
     quota_cpu_seconds_per_day: float | None = Field(None, ge=0)
     audit_file_bytes: int = Field(64 * MIB, ge=1024)
     audit_record_tenants: Annotated[tuple[str, ...], NoDecode] = ()
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(512 * MIB, ge=1)
     max_artifact_bytes: int = Field(512 * MIB, ge=1)
     max_artifacts: int = Field(100, ge=0)
+    max_session_artifacts: int = Field(10_000, ge=0)
     artifact_retention_s: float = Field(7 * 86_400, ge=0)
     link_ttl_s: float = Field(86_400, gt=0)
     queue_length: int = Field(32, ge=1)
@@ -119,6 +121,7 @@ class Settings(BaseSettings):
         "quota_executions",
         "quota_requests_per_s",
         "quota_stored_bytes",
+        "quota_stored_files",
         "quota_cpu_seconds_per_day",
         mode="before",
     )

@@ -262,10 +262,23 @@ class Blob:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """How many artifacts there are."""
+
+    of_tenant: int
+    of_session: int
+
+
 class ArtifactCatalog(Protocol):
     """Which artifacts exist; survives a restart of the service."""
 
-    async def add(self, record: ArtifactRecord) -> None: ...
+    async def add(self, records: Sequence[ArtifactRecord], most_files: int | None = None) -> None:
+        """Keep all of them or none, durably.
+
+        Raises RateLimited `quota_stored_files` when their tenant would have more than `most_files`.
+        """
+        ...
 
     async def get(self, artifact_id: str) -> ArtifactRecord | None: ...
 
@@ -273,10 +286,14 @@ class ArtifactCatalog(Protocol):
         """Artifacts whose retention ended before `before`."""
         ...
 
-    async def delete(self, artifact_id: str) -> bool:
-        """Forget the artifact; False when it was not known."""
+    async def delete(self, artifact_ids: Sequence[str]) -> frozenset[str]:
+        """Forget the artifacts; returns those that were known."""
         ...
 
     async def sizes(self) -> Mapping[str, int]:
-        """Bytes stored by tenant; may read every record."""
+        """Bytes stored by tenant, without reading every record."""
+        ...
+
+    async def counts(self, tenant: str, session_id: str) -> FileCounts:
+        """How many there are of the tenant and of the session, likewise."""
         ...

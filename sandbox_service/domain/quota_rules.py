@@ -28,6 +28,7 @@ class TenantLimits(Value):
     executions: int | None = Field(default=None, ge=0)
     requests_per_s: float | None = Field(default=None, gt=0)
     stored_bytes: int | None = Field(default=None, ge=0)
+    stored_files: int | None = Field(default=None, ge=0)
     cpu_seconds_per_day: float | None = Field(default=None, ge=0)
 
     def over(self, defaults: "TenantLimits") -> "TenantLimits":
@@ -132,6 +133,10 @@ def rate_refusal(requests_per_s: float, wait_s: float) -> RateLimited:
 def stored_refusal(limit_bytes: int) -> RateLimited:
     what = f"at most {limit_bytes} bytes of stored files"
     return _refusal("quota_stored_bytes", what, RETRY_STORED_S)
+
+
+def files_refusal(limit: int) -> RateLimited:
+    return _refusal("quota_stored_files", f"at most {limit} stored files", RETRY_STORED_S)
 
 
 def cpu_refusal(limit_s: float, now: datetime) -> RateLimited:

@@ -100,6 +100,10 @@ class Quotas(Protocol):
         """Count bytes that are no longer stored."""
         ...
 
+    def most_files(self, tenant: str) -> int | None:
+        """How many files the tenant may have stored, which their catalog counts; None: any number."""
+        ...
+
     async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
         """Count anew what is stored, for each tenant of whom nothing was counted for `quiet_s`.
 
@@ -153,6 +157,9 @@ class NoQuotas:
 
     def discard(self, tenant: str, size_bytes: int) -> None:
         return
+
+    def most_files(self, tenant: str) -> int | None:
+        return None
 
     async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
         return

@@ -59,6 +59,7 @@ class ArtifactBounds:
     max_bytes: int = 512 * MIB
     max_total_bytes: int = 4096 * MIB
     max_files: int = 100
+    max_session_files: int = 10_000
     at_once: int = 4
     grace_s: float = 30.0
     slowest_bytes_per_s: int = 4 * MIB
@@ -95,37 +96,70 @@ class Artifacts:
         """Keep the changed files. What cannot be kept is a notice, never an exception."""
         if not changed:
             return Collected()
-        wanted = changed[: self._bounds.max_files]
+        try:
+            room = await self._room_for(owner)
+        except ServiceError as error:
+            return Collected(notices=(f"No file was kept as an artifact: {error.message}",))
+        wanted = changed[: max(0, room.files)]
         collection = _Collection(self._blobs, self._bounds, files)
         async with asyncio.TaskGroup() as group:
-            kept = [group.create_task(self._keep(collection, f, owner)) for f in wanted]
-        results = [task.result() for task in kept]
+            tasks = [group.create_task(self._fetch(collection, f, owner)) for f in wanted]
+        results = [task.result() for task in tasks]
+        fetched = [result for result in results if isinstance(result, _Fetched)]
         notices = [result for result in results if isinstance(result, str)]
-        if len(changed) > len(wanted):
-            rest = len(changed) - len(wanted)
-            notices.append(
-                f"{rest} more files changed; an execution keeps {len(wanted)} as artifacts."
-            )
-        records = tuple(result for result in results if isinstance(result, ArtifactRecord))
-        return Collected(records, tuple(notices))
+        kept = await self._keep(fetched, owner.tenant)
+        return Collected(
+            kept.records, (*notices, *kept.notices, *room.notice(len(changed) - len(wanted)))
+        )
 
-    async def _keep(
+    async def _room_for(self, owner: ArtifactOwner) -> "_FileRoom":
+        """What one more execution may add, and by which bound."""
+        counts = await self._catalog.counts(owner.tenant, owner.session_id)
+        of_session, of_tenant = (
+            self._bounds.max_session_files,
+            self._quotas.most_files(owner.tenant),
+        )
+        rooms = [
+            _FileRoom(self._bounds.max_files, f"an execution keeps {self._bounds.max_files}"),
+            _FileRoom(of_session - counts.of_session, f"a session keeps {of_session}"),
+        ]
+        if of_tenant is not None:
+            rooms.append(_FileRoom(of_tenant - counts.of_tenant, f"this tenant keeps {of_tenant}"))
+        return min(rooms, key=lambda room: room.files)
+
+    async def _fetch(
         self, collection: "_Collection", file: ChangedFile, owner: ArtifactOwner
-    ) -> ArtifactRecord | str:
-        room, kept_bytes = Room(self._quotas, owner.tenant), 0
+    ) -> "_Fetched | str":
+        room, fetched = Room(self._quotas, owner.tenant), None
         try:
             blob = await collection.fetch(file, new_id(ID_PREFIX), room)
-            record = await self._record(blob, file, owner)
-            kept_bytes = record.size
-            return record
+            fetched = _Fetched(self._record(blob, file, owner), room)
+            return fetched
         except ServiceError as error:
-            return f"{display_path(file.path)} was not kept as an artifact: {_reason(error)}"
+            return _not_kept(display_path(file.path), error)
         finally:
-            room.settle(kept_bytes)
+            if fetched is None:
+                room.settle(0)
 
-    async def _record(self, blob: Blob, file: ChangedFile, owner: ArtifactOwner) -> ArtifactRecord:
+    async def _keep(self, fetched: "Sequence[_Fetched]", tenant: str) -> Collected:
+        """Record them all at once; without its record no file stays."""
+        records, is_kept = [one.record for one in fetched], False
+        try:
+            if records:
+                await self._catalog.add(records, self._quotas.most_files(tenant))
+            is_kept = True
+            return Collected(tuple(records))
+        except ServiceError as error:
+            return Collected(notices=tuple(_not_kept(record.path, error) for record in records))
+        finally:
+            for one in fetched:
+                if not is_kept:
+                    await self._blobs.delete(one.record.id)
+                one.room.settle(one.record.size if is_kept else 0)
+
+    def _record(self, blob: Blob, file: ChangedFile, owner: ArtifactOwner) -> ArtifactRecord:
         now = self._clock.now()
-        record = ArtifactRecord(
+        return ArtifactRecord(
             id=blob.key,
             tenant=owner.tenant,
             session_id=owner.session_id,
@@ -137,12 +171,6 @@ class Artifacts:
             created_at=now,
             expires_at=now + timedelta(seconds=self._bounds.retention_s),
         )
-        try:
-            await self._catalog.add(record)
-        except BaseException:
-            await self._blobs.delete(blob.key)
-            raise
-        return record
 
     async def get(self, tenant: str | None, artifact_id: str) -> ArtifactRecord:
         """The artifact's record; `tenant` None for who holds a link to this very one.
@@ -165,10 +193,17 @@ class Artifacts:
         return self._blobs.open(record.id, first)
 
     async def delete(self, record: ArtifactRecord) -> None:
-        """Drop the artifact, the bytes before the record; one that is gone stays gone."""
-        await self._blobs.delete(record.id)
-        if await self._catalog.delete(record.id):
-            self._quotas.discard(record.tenant, record.size)
+        """Drop the artifact; one that is gone stays gone."""
+        await self._drop([record])
+
+    async def _drop(self, records: Sequence[ArtifactRecord]) -> None:
+        """The bytes before the record: what has no record is not found again."""
+        for record in records:
+            await self._blobs.delete(record.id)
+        known = await self._catalog.delete([record.id for record in records])
+        for record in records:
+            if record.id in known:
+                self._quotas.discard(record.tenant, record.size)
 
     async def stored_bytes(self) -> Mapping[str, int]:
         """How much each tenant has stored."""
@@ -178,12 +213,32 @@ class Artifacts:
         """Drop what has expired; returns how many."""
         dropped = 0
         while due := await self._catalog.due(self._clock.now(), _SWEEP_BATCH):
-            for record in due:
-                await self.delete(record)
+            await self._drop(due)
             dropped += len(due)
         if dropped:
             logger.info("artifacts_expired count=%d", dropped)
         return dropped
+
+
+@dataclass(frozen=True, slots=True)
+class _FileRoom:
+    """For how many files there is room, and what bounds it."""
+
+    files: int
+    bound: str
+
+    def notice(self, left_out: int) -> tuple[str, ...]:
+        if left_out == 0:
+            return ()
+        return (f"{left_out} more files changed; {self.bound} as artifacts.",)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """A file whose bytes are stored, with the room that it takes, and no record yet."""
+
+    record: ArtifactRecord
+    room: Room
 
 
 class _Collection:
@@ -227,5 +282,6 @@ class _Collection:
             raise SandboxLost("The sandbox took too long to hand it over.") from None
 
 
-def _reason(error: ServiceError) -> str:
-    return "It is gone." if isinstance(error, NotFound) else error.message
+def _not_kept(path: str, error: ServiceError) -> str:
+    reason = "It is gone." if isinstance(error, NotFound) else error.message
+    return f"{path} was not kept as an artifact: {reason}"

@@ -1,130 +1,251 @@
-"""An ArtifactCatalog in a directory: one JSON file per artifact, whose mtime is its expiry."""
+"""An ArtifactCatalog in one SQLite file, which all service processes of a host share.
 
-import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+What is asked often is answered from an index or a running total, however many artifacts there are. The file
+is in WAL mode and synced with every commit: what was added is there after a power cut.
+"""
+
+import fcntl
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from functools import partial
-from heapq import nsmallest
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from sandbox_service.domain.errors import Unavailable
+from sandbox_service.domain.ports import FileCounts
+from sandbox_service.domain.quota_rules import files_refusal
 from sandbox_service.domain.values import ArtifactRecord
-from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
-from sandbox_service.files.threads import in_thread
-from sandbox_service.private_files import make_private_directory, write_private
+from sandbox_service.files.places import LINKS_SUFFIX, is_key, place
+from sandbox_service.files.threads import FULL_MESSAGE, in_thread, storage_error
+from sandbox_service.private_files import make_private_directory, open_private
 
-_SUFFIX = ".json"
+FILE_NAME = "catalog.sqlite"
+BUSY_S = 10.0
+_LOCK_NAME = "catalog.lock"
+_AT_ONCE = 500
+_VERSION = 1
+
+_SCHEMA = """
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS artifacts (
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL, session_id TEXT NOT NULL,
+    size INTEGER NOT NULL, expires_at REAL NOT NULL, record BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS artifacts_by_expiry ON artifacts (expires_at);
+CREATE INDEX IF NOT EXISTS artifacts_by_session ON artifacts (session_id);
+CREATE TABLE IF NOT EXISTS totals (
+    tenant TEXT PRIMARY KEY, files INTEGER NOT NULL, bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS artifact_added AFTER INSERT ON artifacts BEGIN
+    INSERT INTO totals VALUES (new.tenant, 1, new.size)
+    ON CONFLICT (tenant) DO UPDATE SET files = files + 1, bytes = bytes + new.size;
+END;
+CREATE TRIGGER IF NOT EXISTS artifact_deleted AFTER DELETE ON artifacts BEGIN
+    UPDATE totals SET files = files - 1, bytes = bytes - old.size WHERE tenant = old.tenant;
+    DELETE FROM totals WHERE tenant = old.tenant AND files <= 0;
+END;
+PRAGMA user_version = 1;
+COMMIT;
+"""
+
+T = TypeVar("T")
 
 
-class DirectoryArtifactCatalog:
-    """Keeps records as files under `root`, which may be the root of the blobs as well.
-
-    Finding one costs one read; finding the due ones reads only those. A file that holds no record
-    counts as missing.
-    """
+class SqliteArtifactCatalog:
+    """Keeps the records in a file under `root`, made when first needed; one row each, and no file of its own."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._database: sqlite3.Connection | None = None
+        self._turn = threading.Lock()  # one thread at a time uses the connection
 
-    async def add(self, record: ArtifactRecord) -> None:
-        """Keep the record, in place of one with the same id. Raises Unavailable (disk)."""
-        await in_thread(partial(_write, place(self._root, record.id, _SUFFIX), record))
+    def close(self) -> None:
+        """Let go of the file; the next call opens it again."""
+        with self._turn:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
+
+    async def add(self, records: Sequence[ArtifactRecord], most_files: int | None = None) -> None:
+        """Keep all of them or none; one with an id that is known replaces that one.
+
+        Raises RateLimited `quota_stored_files` when their tenant would have more than `most_files`.
+        """
+        await self._run(lambda database: _add(database, records, most_files))
 
     async def get(self, artifact_id: str) -> ArtifactRecord | None:
+        """The record; None also for a row that holds none."""
         if not is_key(artifact_id):
             return None
-        record = await in_thread(partial(_read, place(self._root, artifact_id, _SUFFIX)))
+        record = await self._run(lambda database: _get(database, artifact_id))
         return record if record is not None and record.id == artifact_id else None
 
     async def due(self, before: datetime, limit: int) -> Sequence[ArtifactRecord]:
         """Artifacts whose retention ended before `before`, the oldest first."""
-        return await in_thread(partial(_due, self._root, before, limit))
+        return await self._run(lambda database: _due(database, before.timestamp(), limit))
 
-    async def delete(self, artifact_id: str) -> bool:
-        """Forget the artifact and the mark of its links; False when it was not known."""
-        return await in_thread(partial(_delete, self._root, artifact_id))
+    async def delete(self, artifact_ids: Sequence[str]) -> frozenset[str]:
+        """Forget the artifacts and the marks of their links; returns those that were known."""
+
+        def work(database: sqlite3.Connection) -> frozenset[str]:
+            deleted = _delete(database, artifact_ids)
+            for artifact_id in deleted:  # after the record: a revoked link must not hold again
+                place(self._root, artifact_id, LINKS_SUFFIX).unlink(missing_ok=True)
+            return deleted
+
+        return await self._run(work)
 
     async def sizes(self) -> Mapping[str, int]:
-        """How many bytes each tenant has stored. Reads every record: for the start of the service."""
-        return await in_thread(partial(_sizes, self._root))
+        """How many bytes each tenant has stored."""
+        return dict(
+            await self._run(lambda database: _all(database, "SELECT tenant, bytes FROM totals"))
+        )
+
+    async def counts(self, tenant: str, session_id: str) -> FileCounts:
+        """How many artifacts the tenant has, and how many of them are the session's."""
+        return await self._run(lambda database: _counts(database, tenant, session_id))
+
+    async def known(self, artifact_ids: Sequence[str]) -> frozenset[str]:
+        """Those of the ids that have a record."""
+        return await self._run(lambda database: _known(database, artifact_ids))
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def in_turn() -> T:
+            with self._turn, _failures_told():
+                self._database = self._database or _opened(self._root)
+                return work(self._database)
+
+        return await in_thread(in_turn)
 
 
-def _write(path: Path, record: ArtifactRecord) -> None:
-    make_private_directory(path.parent)
-    draft = draft_of(path)
+def _opened(root: Path) -> sqlite3.Connection:
+    """The database, with its tables. Raises Unavailable for one that another version made."""
+    make_private_directory(root)
+    with open(root / _LOCK_NAME, "wb", opener=open_private) as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # two that change the journal's mode at once do not wait for each other
+        return _opened_alone(root / FILE_NAME)
+
+
+def _opened_alone(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        open(path, "xb", opener=open_private).close()
+    database = sqlite3.connect(path, BUSY_S, isolation_level=None, check_same_thread=False)
     try:
-        write_private(draft, record.model_dump_json().encode())
-        expiry = record.expires_at.timestamp()
-        os.utime(draft, (expiry, expiry))
-        draft.replace(path)
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise Unavailable(f"{path} was made by another version.", code="storage_unavailable")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        if version == 0:
+            database.executescript(_SCHEMA)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        database.close()
+        raise
+    return database
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise Unavailable(FULL_MESSAGE, code="storage_full") from error
+        raise storage_error(OSError(None, f"{FILE_NAME}: {error}")) from error
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            database.execute("ROLLBACK")
         raise
 
 
-def _delete(root: Path, artifact_id: str) -> bool:
-    """The mark last: without it a revoked link would hold as long as there is a record."""
+def _add(
+    database: sqlite3.Connection, records: Sequence[ArtifactRecord], most_files: int | None
+) -> None:
+    with _transaction(database):
+        _delete_rows(database, [record.id for record in records])
+        database.executemany("INSERT INTO artifacts VALUES (?, ?, ?, ?, ?, ?)", map(_row, records))
+        if most_files is not None:
+            for tenant in {record.tenant for record in records}:
+                _require_room(database, tenant, most_files)
+
+
+def _require_room(database: sqlite3.Connection, tenant: str, most_files: int) -> None:
+    if _files_of(database, tenant) > most_files:
+        raise files_refusal(most_files)
+
+
+def _row(record: ArtifactRecord) -> tuple[str, str, str, int, float, bytes]:
+    raw = record.model_dump_json().encode()
+    expires_at = record.expires_at.timestamp()
+    return record.id, record.tenant, record.session_id, record.size, expires_at, raw
+
+
+def _get(database: sqlite3.Connection, artifact_id: str) -> ArtifactRecord | None:
+    rows = _all(database, "SELECT record FROM artifacts WHERE id = ?", artifact_id)
+    return _read(rows[0][0]) if rows else None
+
+
+def _read(raw: bytes) -> ArtifactRecord | None:
     try:
-        place(root, artifact_id, _SUFFIX).unlink()
-    except FileNotFoundError:
-        return False
-    place(root, artifact_id, LINKS_SUFFIX).unlink(missing_ok=True)
-    return True
-
-
-def _sizes(root: Path) -> dict[str, int]:
-    sizes: Counter[str] = Counter()
-    for shard in _entries(root):
-        if shard.is_dir(follow_symlinks=False):
-            paths = (Path(entry.path) for entry in _entries(shard.path))
-            for record in (_read(path) for path in paths if path.suffix == _SUFFIX):
-                if record is not None:
-                    sizes[record.tenant] += record.size
-    return dict(sizes)
-
-
-def _read(path: Path) -> ArtifactRecord | None:
-    try:
-        return ArtifactRecord.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        return ArtifactRecord.model_validate_json(raw)
+    except ValidationError:
         return None
 
 
-def _due(root: Path, before: datetime, limit: int) -> list[ArtifactRecord]:
-    """The oldest records among the expired. What has expired and holds no record is removed."""
-    found = []
-    for _, path in nsmallest(limit, _expired(root, before.timestamp())):
-        record = _read(path)
-        if record is None:
-            path.unlink(missing_ok=True)
-        elif record.expires_at < before:
-            found.append(record)
-    return found
+def _due(database: sqlite3.Connection, before_s: float, limit: int) -> list[ArtifactRecord]:
+    """The oldest records among the expired. A row that has expired and holds no record is removed."""
+    due = "SELECT id, record FROM artifacts WHERE expires_at < ? ORDER BY expires_at LIMIT ?"
+    read = [(artifact_id, _read(raw)) for artifact_id, raw in _all(database, due, before_s, limit)]
+    if broken := [artifact_id for artifact_id, record in read if record is None]:
+        _delete(database, broken)
+    return [record for _, record in read if record is not None]
 
 
-def _expired(root: Path, before_s: float) -> Iterator[tuple[float, Path]]:
-    for shard in _entries(root):
-        if shard.is_dir(follow_symlinks=False):
-            yield from _expired_in(shard.path, before_s)
+def _delete(database: sqlite3.Connection, artifact_ids: Sequence[str]) -> frozenset[str]:
+    with _transaction(database):
+        known = _known(database, artifact_ids)
+        _delete_rows(database, list(known))
+    return known
 
 
-def _expired_in(shard: str, before_s: float) -> Iterator[tuple[float, Path]]:
-    for entry in _entries(shard):
-        if not entry.name.endswith(_SUFFIX):
-            continue
-        try:
-            expiry_s = entry.stat(follow_symlinks=False).st_mtime
-        except FileNotFoundError:
-            continue
-        if expiry_s < before_s:
-            yield expiry_s, Path(entry.path)
+def _delete_rows(database: sqlite3.Connection, artifact_ids: Sequence[str]) -> None:
+    database.executemany("DELETE FROM artifacts WHERE id = ?", [(one,) for one in artifact_ids])
 
 
-def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []
+def _known(database: sqlite3.Connection, artifact_ids: Sequence[str]) -> frozenset[str]:
+    known: set[str] = set()
+    for start in range(0, len(artifact_ids), _AT_ONCE):
+        asked = artifact_ids[start : start + _AT_ONCE]
+        marks = ",".join("?" * len(asked))
+        rows = _all(database, f"SELECT id FROM artifacts WHERE id IN ({marks})", *asked)  # noqa: S608 - marks only
+        known.update(artifact_id for (artifact_id,) in rows)
+    return frozenset(known)
+
+
+def _counts(database: sqlite3.Connection, tenant: str, session_id: str) -> FileCounts:
+    count = "SELECT count(*) FROM artifacts WHERE session_id = ?"
+    ((of_session,),) = _all(database, count, session_id)
+    return FileCounts(_files_of(database, tenant), of_session)
+
+
+def _files_of(database: sqlite3.Connection, tenant: str) -> int:
+    rows = _all(database, "SELECT files FROM totals WHERE tenant = ?", tenant)
+    return int(rows[0][0]) if rows else 0
+
+
+def _all(database: sqlite3.Connection, query: str, *values: str | float) -> list[tuple[Any, ...]]:
+    return database.execute(query, values).fetchall()

@@ -2,47 +2,49 @@
 
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from sandbox_service.files.places import DRAFT_SUFFIX, LINKS_SUFFIX
+from sandbox_service.files.catalog import SqliteArtifactCatalog
+from sandbox_service.files.places import LINKS_SUFFIX, is_key
 from sandbox_service.files.threads import in_thread
 
 GRACE_S = 3600.0
 
 
-async def remove_strays(root: Path, grace_s: float = GRACE_S) -> int:
-    """Remove drafts, and blobs and marks of links without a record, that are older than `grace_s`; returns how many.
+async def remove_strays(
+    root: Path, catalog: SqliteArtifactCatalog, grace_s: float = GRACE_S
+) -> int:
+    """Remove what has no record and is older than `grace_s`, folder by folder; returns how many files.
 
-    For a root that a DirectoryBlobStore shares with a DirectoryArtifactCatalog.
+    For the root of a DirectoryBlobStore whose records are in `catalog`. Besides blobs these are drafts and
+    the marks of links.
     """
-    return await in_thread(partial(_remove, root, time.time() - grace_s))
+    before_s = time.time() - grace_s
+    removed = 0
+    for shard in await in_thread(lambda: [path for path in root.glob("??") if path.is_dir()]):
+        names = await in_thread(partial(os.listdir, shard))
+        known = await catalog.known([key for key in map(_key_of, names) if is_key(key)])
+        strays = [name for name in names if _key_of(name) not in known]
+        removed += await in_thread(partial(_remove_old, shard, strays, before_s))
+    return removed
 
 
-def _remove(root: Path, before_s: float) -> int:
-    shards = [path for path in root.glob("??") if path.is_dir()]
-    return sum(_remove_in(shard, before_s) for shard in shards)
+def _key_of(name: str) -> str:
+    """A draft's is one that no record has."""
+    return name if name.count(".") > 1 else name.removesuffix(LINKS_SUFFIX)
 
 
-def _remove_in(shard: Path, before_s: float) -> int:
-    with os.scandir(shard) as entries:
-        names = {entry.name: entry for entry in entries}
-    strays = [entry for name, entry in names.items() if _is_stray(name, names)]
-    old = [entry for entry in strays if _mtime(entry) < before_s]
-    for entry in old:
-        Path(entry.path).unlink(missing_ok=True)
-    return len(old)
+def _remove_old(shard: Path, names: Sequence[str], before_s: float) -> int:
+    return sum(_remove_if_old(shard / name, before_s) for name in names)
 
 
-def _is_stray(name: str, names: dict[str, os.DirEntry[str]]) -> bool:
-    if name.endswith(DRAFT_SUFFIX):
-        return True
-    name = name.removesuffix(LINKS_SUFFIX)
-    return "." not in name and f"{name}.json" not in names
-
-
-def _mtime(entry: os.DirEntry[str]) -> float:
+def _remove_if_old(path: Path, before_s: float) -> bool:
     try:
-        return entry.stat(follow_symlinks=False).st_mtime
+        if path.stat(follow_symlinks=False).st_mtime >= before_s:
+            return False
+        path.unlink()
     except FileNotFoundError:
-        return float("inf")
+        return False
+    return True

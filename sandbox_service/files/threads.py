@@ -8,6 +8,7 @@ from typing import TypeVar
 from sandbox_service.domain.errors import Unavailable
 
 T = TypeVar("T")
+FULL_MESSAGE = "The service's storage is full."
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,6 +40,6 @@ async def _outlast(call: asyncio.Future[T]) -> None:
 def storage_error(error: OSError) -> Unavailable:
     """`storage_full` or `storage_unavailable`, with the reason that the system gives."""
     if error.errno in _FULL:
-        return Unavailable("The service's storage is full.", code="storage_full")
+        return Unavailable(FULL_MESSAGE, code="storage_full")
     reason = error.strerror or type(error).__name__
     return Unavailable(f"The service's storage failed: {reason}.", code="storage_unavailable")

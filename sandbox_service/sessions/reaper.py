@@ -64,6 +64,7 @@ class Reaper:
         self._quotas = quotas
         self._metrics = metrics
         self._suspects: dict[str, float] = {}  # orphans, and since when
+        self._left_over: list[SandboxRef] = []  # orphans that are to be stopped
 
     async def reap(self) -> None:
         """One round, if this replica leads."""
@@ -73,8 +74,18 @@ class Reaper:
             self._suspects = {}
 
     async def settle_all(self) -> None:
-        """A round without grace, when there is no other replica that could be starting anything."""
+        """A round without grace, when there is no other replica that could be starting anything.
+
+        Sandboxes that nobody needs are only noted, for `stop_left_over`: there may be many.
+        """
         await self._round(grace=False)
+
+    async def stop_left_over(self) -> None:
+        """Stop what `settle_all` found left over, beside serving."""
+        while self._left_over:
+            ref = self._left_over.pop()
+            logger.warning("sandbox_reaped sandbox=%s", ref.sandbox_id)
+            await self._ender.stop_sandbox(ref)
 
     async def shift_times(self, seconds: float) -> bool:
         """Move the times of all live sessions with a clock that jumped, if this replica leads."""
@@ -138,9 +149,9 @@ class Reaper:
         left_over = [one for one in orphans if not grace or self._has_had_grace(found[one])]
         now_s = self._records.clock.monotonic()
         self._suspects = {one: self._suspects.get(one, now_s) for one in orphans}
-        for sandbox_id in left_over:
-            logger.warning("sandbox_reaped sandbox=%s", sandbox_id)
-            await self._ender.stop_sandbox(found[sandbox_id])
+        self._left_over = [found[sandbox_id] for sandbox_id in left_over]
+        if grace:
+            await self.stop_left_over()
 
     def _has_had_grace(self, ref: SandboxRef) -> bool:
         since_s = self._suspects.get(ref.sandbox_id)

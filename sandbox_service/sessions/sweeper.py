@@ -68,6 +68,7 @@ class Sweeper:
     async def run(self) -> None:
         times = self._times
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._once(self._reaper.stop_left_over))
             group.create_task(self._repeat(self._workers.take_over, times.cull_every_s))
             group.create_task(self._repeat(self.cull, times.cull_every_s))
             group.create_task(self._repeat(self._reaper.reap, times.reap_every_s))
@@ -78,12 +79,15 @@ class Sweeper:
     async def _repeat(self, sweep: Callable[[], Awaitable[object]], every_s: float) -> None:
         while True:
             await self._records.clock.sleep(every_s)
-            try:
-                await sweep()
-            except ServiceError as error:
-                logger.warning("sweep_failed sweep=%s reason=%s", sweep.__name__, error.message)
-            except Exception:
-                logger.exception("sweep_failed sweep=%s", sweep.__name__)
+            await self._once(sweep)
+
+    async def _once(self, sweep: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await sweep()
+        except ServiceError as error:
+            logger.warning("sweep_failed sweep=%s reason=%s", sweep.__name__, error.message)
+        except Exception:
+            logger.exception("sweep_failed sweep=%s", sweep.__name__)
 
     async def cull(self) -> None:
         """End the sessions whose time is over; drop the records of those that ended long ago."""

@@ -48,6 +48,7 @@ def default_limits(settings: Settings) -> TenantLimits:
         executions=settings.quota_executions,
         requests_per_s=settings.quota_requests_per_s,
         stored_bytes=settings.quota_stored_bytes,
+        stored_files=settings.quota_stored_files,
         cpu_seconds_per_day=settings.quota_cpu_seconds_per_day,
     )
 

@@ -102,6 +102,9 @@ class MemoryQuotas:
         use.stored_bytes = max(0, use.stored_bytes + change)
         use.stored_changed_s = self._clock.monotonic()
 
+    def most_files(self, tenant: str) -> int | None:
+        return self._limits_of(tenant).stored_files
+
     async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
         quiet_since_s = self._clock.monotonic() - quiet_s
         stored = await sizes()

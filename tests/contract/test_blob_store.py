@@ -13,8 +13,10 @@ import pytest
 from sandbox_service.domain.errors import NotFound, SandboxLost, TooLarge, Unavailable
 from sandbox_service.domain.ports import BlobStore
 from sandbox_service.files.blobs import CHUNK_BYTES, DirectoryBlobStore
+from sandbox_service.files.catalog import SqliteArtifactCatalog
 from sandbox_service.files.strays import remove_strays
 from sandbox_service.files.threads import storage_error
+from tests.contract.test_artifact_catalog import artifact
 
 LIMIT = 16 * CHUNK_BYTES
 
@@ -203,11 +205,14 @@ async def test_strays_are_removed_after_their_grace(root: Path) -> None:
     kept, stray = paths["art_kept"], paths["art_stray"]
     draft = stray.with_name("art_x.0123.draft")
     draft.write_bytes(b"half")
-    kept.with_name("art_kept.json").write_bytes(b"{}")
     for path in (kept, stray, draft):
         os.utime(path, (1, 1))
-    assert await remove_strays(root, grace_s=3600) == 2
-    assert {path.name for path in files_in(root)} == {"art_kept", "art_kept.json", "art_young"}
+    catalog = SqliteArtifactCatalog(root)
+    await catalog.add([artifact(id="art_kept")])
+    assert await remove_strays(root, catalog, grace_s=3600) == 2
+    catalog.close()
+    shards = {path.name for path in files_in(root) if path.parent != root}
+    assert shards == {"art_kept", "art_young"}
 
 
 @pytest.mark.parametrize("first", [0, 1, 1024 * 1024, 2_999_999, 3_000_000, 9_000_000])

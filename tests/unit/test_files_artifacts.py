@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from sandbox_service.domain.errors import NotFound, SandboxLost, SessionGone, Unavailable
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import ChangedFile, FileStream
+from sandbox_service.domain.quota_rules import SharedRoom, TenantLimits
 from sandbox_service.domain.values import ArtifactRecord
-from sandbox_service.files.artifacts import ArtifactBounds, ArtifactOwner, Artifacts
+from sandbox_service.files.artifacts import ArtifactBounds, ArtifactOwner, Artifacts, Collected
 from sandbox_service.files.blobs import DirectoryBlobStore
-from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.catalog import SqliteArtifactCatalog
 from sandbox_service.files.media_types import media_type_of
+from sandbox_service.tenants.quotas import MemoryQuotas
 from tests.support.fakes import SteppedClock
 
 OWNER = ArtifactOwner("acme", "sess_1", "exec_1")
@@ -60,10 +63,10 @@ class Drips(DictFiles):
         yield data
 
 
-class ForgetsEverything(DirectoryArtifactCatalog):
+class ForgetsEverything(SqliteArtifactCatalog):
     """A catalog whose disk refuses every record."""
 
-    async def add(self, record: ArtifactRecord) -> None:
+    async def add(self, records: Sequence[ArtifactRecord], most_files: int | None = None) -> None:
         raise Unavailable("The service's storage is full.", code="storage_full")
 
 
@@ -75,11 +78,12 @@ def clock() -> SteppedClock:
 @pytest.fixture
 def artifacts(tmp_path: Path, clock: SteppedClock) -> Artifacts:
     root = tmp_path / "kept"
-    return Artifacts(DirectoryBlobStore(root), DirectoryArtifactCatalog(root), clock, BOUNDS)
+    return Artifacts(DirectoryBlobStore(root), SqliteArtifactCatalog(root), clock, BOUNDS)
 
 
 def files_in(root: Path) -> list[Path]:
-    return [path for path in root.rglob("*") if path.is_file()]
+    """Blobs and what belongs to them, without the catalog."""
+    return [path for path in root.rglob("??/*") if path.is_file()]
 
 
 async def content(artifacts: Artifacts, record: ArtifactRecord) -> bytes:
@@ -124,7 +128,7 @@ async def test_what_cannot_be_kept_is_told(artifacts: Artifacts, tmp_path: Path)
         "cut was not kept as an artifact: The sandbox is gone.",
     )
     assert [record.path for record in told[1].records] == ["good"]
-    assert len(files_in(tmp_path)) == 2
+    assert len(files_in(tmp_path)) == 1
 
 
 async def test_too_many_files_are_told(artifacts: Artifacts) -> None:
@@ -135,6 +139,31 @@ async def test_too_many_files_are_told(artifacts: Artifacts) -> None:
     assert [record.path for record in collected.records] == names[:3]
     assert collected.notices == ("2 more files changed; an execution keeps 3 as artifacts.",)
     assert files.most_open == 2
+
+
+async def test_a_session_keeps_a_number_of_files_and_a_tenant_too(
+    tmp_path: Path, clock: SteppedClock
+) -> None:
+    """The first ones are kept; what was not, and why, is told. What is deleted makes room."""
+    bounds = replace(BOUNDS, max_files=9, max_session_files=3)
+    quotas = MemoryQuotas(lambda _: TenantLimits(stored_files=5), SharedRoom(8, frozenset), clock)
+    blobs, catalog = DirectoryBlobStore(tmp_path), SqliteArtifactCatalog(tmp_path)
+    artifacts = Artifacts(blobs, catalog, clock, bounds, quotas)
+    names = [f"{n}.txt" for n in range(4)]
+    files = DictFiles(dict.fromkeys(names, b"x"))
+
+    async def collect(session_id: str) -> Collected:
+        owner = replace(OWNER, session_id=session_id)
+        return await artifacts.collect(files, [ChangedFile(name, 1) for name in names], owner)
+
+    first, again, other = [await collect(name) for name in ("sess_1", "sess_1", "sess_2")]
+    assert [len(one.records) for one in (first, again, other)] == [3, 0, 2]
+    of_session = "more files changed; a session keeps 3 as artifacts."
+    assert (first.notices, again.notices) == ((f"1 {of_session}",), (f"4 {of_session}",))
+    assert other.notices == ("2 more files changed; this tenant keeps 5 as artifacts.",)
+    await artifacts.delete(first.records[0])
+    assert len((await collect("sess_3")).records) == 1
+    assert (quotas.stored("acme"), len(files_in(tmp_path))) == (5, 5)
 
 
 async def test_all_files_together_are_bounded(artifacts: Artifacts) -> None:
@@ -217,7 +246,7 @@ async def test_a_sandbox_that_drips_does_not_hold_the_execution(
     """There is one time for all its files; those that came are kept."""
     bounds = ArtifactBounds(max_files=9, at_once=2, grace_s=0.3, slowest_bytes_per_s=10**9)
     artifacts = Artifacts(
-        DirectoryBlobStore(tmp_path), DirectoryArtifactCatalog(tmp_path), clock, bounds
+        DirectoryBlobStore(tmp_path), SqliteArtifactCatalog(tmp_path), clock, bounds
     )
     names = ["whole", *(f"drips-{number}" for number in range(5))]
     files = Drips({name: b"1,2" if name == "whole" else None for name in names})

@@ -87,6 +87,7 @@ async def test_an_orphan_whose_record_came_in_time_stays(
 async def test_at_a_start_alone_there_is_no_grace(replica: Replica, backend: PlaysCells) -> None:
     run_stray(backend)
     await replica.reaper.settle_all()
+    await replica.reaper.stop_left_over()
     assert backend.running == {}
 
 
@@ -198,6 +199,7 @@ async def test_quotas_are_what_is_really_held(replica: Replica, backend: PlaysCe
         await replica.quotas.claim(TENANT, held, holder)
     replica.quotas.release(TENANT, Held.SESSIONS, session.id)
     await replica.reaper.settle_all()
+    await replica.reaper.stop_left_over()
     assert replica.quotas.held(TENANT, Held.SESSIONS) == 1
     assert replica.quotas.held(TENANT, Held.EXECUTIONS) == 2
 

@@ -11,7 +11,7 @@ from sandbox_service.domain.ports import ChangedFile, FileStream
 from sandbox_service.domain.quota_rules import SharedRoom, TenantLimits
 from sandbox_service.files.artifacts import ArtifactOwner, Artifacts
 from sandbox_service.files.blobs import DirectoryBlobStore
-from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.catalog import SqliteArtifactCatalog
 from sandbox_service.tenants.quotas import MemoryQuotas
 from tests.support.fakes import SteppedClock
 
@@ -46,7 +46,7 @@ def quotas() -> MemoryQuotas:
 
 @pytest.fixture
 def artifacts(tmp_path: Path, quotas: MemoryQuotas) -> Artifacts:
-    blobs, catalog = DirectoryBlobStore(tmp_path), DirectoryArtifactCatalog(tmp_path)
+    blobs, catalog = DirectoryBlobStore(tmp_path), SqliteArtifactCatalog(tmp_path)
     return Artifacts(blobs, catalog, SteppedClock(), quotas=quotas)
 
 

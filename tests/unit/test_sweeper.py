@@ -184,6 +184,7 @@ async def test_a_start_alone_settles_and_goes_on_with_what_was_left(
     stray = replica.backend.running[session.sandbox.sandbox_id]
     replica.backend.running["box_stray"] = stray
     await sweeper.begin()
+    await replica.reaper.stop_left_over()
     assert set(replica.backend.running) == {session.sandbox.sandbox_id}
     replica.backend.cells["held"].go_on.set()
     assert (await replica.wait(execution)).status is ExecutionStatus.OK

@@ -131,6 +131,9 @@ class RedisQuotas:
         if size_bytes > 0:
             self._changes.put(Change("discard", tenant, "", str(size_bytes)))
 
+    def most_files(self, tenant: str) -> int | None:
+        return self._limits_of(tenant).stored_files
+
     async def load_stored(self, sizes: Sizes, quiet_s: float = 60.0) -> None:
         self._sizes = sizes
         async with self._loading:
