@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     quota_stored_files: int | None = Field(100_000, ge=0)
     quota_cpu_seconds_per_day: float | None = Field(None, ge=0)
     audit_file_bytes: int = Field(64 * MIB, ge=1024)
+    audit_total_bytes: int = Field(2048 * MIB, ge=1024)
     audit_record_tenants: Annotated[tuple[str, ...], NoDecode] = ()
 
     max_code_bytes: int = Field(1 * MIB, ge=1)

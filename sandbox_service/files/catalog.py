@@ -126,9 +126,8 @@ def _opened(root: Path) -> sqlite3.Connection:
     """The database, with its tables. Raises Unavailable for one that another version made."""
     make_private_directory(root)
     with open(root / _LOCK_NAME, "wb", opener=open_private) as lock:
-        fcntl.flock(
-            lock, fcntl.LOCK_EX
-        )  # two that change the journal's mode at once do not wait for each other
+        # Two that change the journal's mode at once would fail instead of waiting for each other.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         return _opened_alone(root / FILE_NAME)
 
 

@@ -26,6 +26,10 @@ from sandbox_service.domain.values import (
     SessionStatus,
 )
 
+NAMED_FILES = 10
+LONGEST_PATH = 120
+"""Of an execution's files, what the audit log has of them beside their number and size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Oversight:
@@ -100,6 +104,8 @@ class Oversight:
             duration_s=round(duration_s, 6),
             output_bytes=output_size(record.outputs),
             files=_files(record.artifacts),
+            files_count=len(record.artifacts) or None,
+            files_bytes=sum(artifact.size for artifact in record.artifacts) or None,
         )
 
     def _duration_s(self, record: ExecutionRecord) -> float:
@@ -119,8 +125,17 @@ class Oversight:
 
 
 def _files(artifacts: Sequence[ArtifactRecord]) -> list[dict[str, Any]] | None:
-    files = [{"path": a.path, "size": a.size, "sha256": a.sha256} for a in artifacts]
+    """The first ones by name: a cell may make many, with long names."""
+    named = artifacts[:NAMED_FILES]
+    files = [{"path": _short(a.path), "size": a.size, "sha256": a.sha256} for a in named]
     return files or None
+
+
+def _short(path: str) -> str:
+    if len(path) <= LONGEST_PATH:
+        return path
+    half = LONGEST_PATH // 2
+    return f"{path[:half]}\N{HORIZONTAL ELLIPSIS}{path[-half:]}"
 
 
 def output_size(outputs: Sequence[Output]) -> int:

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.values import MIB
 
 logger = logging.getLogger(__name__)
 
 QUEUE_LENGTH = 10_000
+QUEUE_BYTES = 64 * MIB
+"""Of the texts in the events that wait: with recorded code they can be long."""
 BATCH_WAIT_S = 0.1
 RETRY_S = 1.0
 CLOSE_DEADLINE_S = 10.0
@@ -47,6 +50,8 @@ class AuditTrail:
         self._queue: deque[Event] = deque()
         self._dropped = 0  # rises in the caller's thread only
         self._reported = 0  # rises in the writer's thread only
+        self._taken_bytes = 0  # rises in the caller's thread only
+        self._written_bytes = 0  # rises in the writer's thread only
         self._refusals_second = 0
         self._refusals = 0
         self._wake = threading.Event()
@@ -67,14 +72,21 @@ class AuditTrail:
 
     def record(self, event: str, /, **details: object) -> None:
         """Take one event. Never waits; what is None is left out."""
-        if len(self._queue) >= QUEUE_LENGTH or (event == REFUSED and self._is_flood()):
+        if self._is_full or (event == REFUSED and self._is_flood()):
             self._dropped += 1
             self._on_drop()
             return
         given = {name: value for name, value in details.items() if value not in (None, "")}
-        self._queue.append({"at": self._now(), "event": event, **given})
+        taken = {"at": self._now(), "event": event, **given}
+        self._taken_bytes += _text_bytes(taken)
+        self._queue.append(taken)
         if not self._wake.is_set():
             self._wake.set()
+
+    @property
+    def _is_full(self) -> bool:
+        waiting_bytes = self._taken_bytes - self._written_bytes
+        return len(self._queue) >= QUEUE_LENGTH or waiting_bytes >= QUEUE_BYTES
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
@@ -110,5 +122,9 @@ class AuditTrail:
             return False
         self._reported += dropped
         for _ in range(len(batch) - bool(dropped)):
-            self._queue.popleft()
+            self._written_bytes += _text_bytes(self._queue.popleft())
         return True
+
+
+def _text_bytes(details: Event) -> int:
+    return sum(len(value) for value in details.values() if isinstance(value, str))

@@ -17,6 +17,8 @@ from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.audit_chain import BrokenChain, Head, check_line, link_event
 
 FILE_BYTES = 64 * MIB
+WRITER_PREFIX = "writer-"
+"""Of the directories beside the log's own, each with the chain of another process."""
 _NAME = re.compile(r"audit-([0-9]{6,})\.jsonl")
 _END_BYTES = (64 * 1024, 1 * MIB, 16 * MIB)  # the last is more than any line has
 _LOCK_DEADLINE_S = 5.0
@@ -55,6 +57,11 @@ class AuditFiles:
             if size == 0:
                 _sync_directory(self._directory)
         return self._head
+
+    @property
+    def newest(self) -> Path | None:
+        """The file that was written to last."""
+        return None if self._seen is None else self._seen[0]
 
     def close(self) -> None:
         """Nothing is kept open between two appends."""
@@ -141,6 +148,14 @@ def _end_of(path: Path) -> bytes:
             if span >= size or end.count(b"\n") > 1:
                 break
     return end
+
+
+def last_head(path: Path) -> Head:
+    """The head after the file's last whole line; the empty one for a file that is gone."""
+    try:
+        return _head_of(_last_line(path, len(_torn_end(path))))
+    except FileNotFoundError:
+        return Head()
 
 
 def _torn_end(path: Path) -> bytes:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox_service.tenants.audit_chain import Head
-from sandbox_service.tenants.audit_files import Verdict, audit_files, verify
-from sandbox_service.tenants.audit_writer import WRITER_PREFIX
+from sandbox_service.tenants.audit_files import WRITER_PREFIX, Verdict, audit_files, verify
 
 
 def chain_directories(root: Path) -> list[Path]:

@@ -37,7 +37,11 @@ def open_audit(
     settings: Settings, clock: Clock | None = None, on_drop: Callable[[], None] = lambda: None
 ) -> AuditTrail:
     """This process's part of the audit log; it takes a chain of its own with the first event."""
-    writer = AuditWriter(audit_directory(settings), settings.audit_file_bytes)
+    writer = AuditWriter(
+        audit_directory(settings),
+        settings.audit_file_bytes,
+        total_bytes=settings.audit_total_bytes,
+    )
     return AuditTrail(writer, clock or SystemClock(), on_drop)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from sandbox_service.tenants import audit as audit_module
 from sandbox_service.tenants import audit_files as audit_files_module
+from sandbox_service.tenants import audit_writer as audit_writer_module
 from sandbox_service.tenants.audit import AuditTrail
 from sandbox_service.tenants.audit_chain import Head
 from sandbox_service.tenants.audit_files import AuditFiles, audit_files, verify
@@ -321,3 +322,57 @@ def test_a_long_last_line_is_found_whole(directory: Path) -> None:
     AuditFiles(directory).append([{"event": "one"}, {"event": "two", "code": "x" * 3_000_000}])
     AuditFiles(directory).append([{"event": "three"}])
     assert (verify(directory).fault, verify(directory).lines) == (None, 3)
+
+
+def happened(number: int) -> dict[str, object]:
+    return {"at": f"{number:04d}", "event": "test.happened", "number": number}
+
+
+def test_the_oldest_files_go_when_the_log_is_too_large(directory: Path) -> None:
+    """Of all chains; what is left holds, and says what went with the head that ended it."""
+    idle = AuditWriter(directory, 500, first=2, total_bytes=4000)
+    for number in range(10):
+        idle.append([happened(number)])
+    for path in audit_files(directory / "writer-2"):
+        os.utime(path, (1, 1))
+    writer = AuditWriter(directory, 500, total_bytes=4000)
+    heads = {str(writer.append([happened(number)])) for number in range(10, 60)}
+    for each in (idle, writer):
+        each.close()
+    chains = [audit_files(path) for path in chain_directories(directory)]
+    assert sum(path.stat().st_size for files in chains for path in files) < 6000
+    assert [len(files) >= 2 for files in chains] == [True, True]
+    assert verify_log(directory).holds
+    assert verify(directory).first_seq > 1
+    removals = [e for e in events_of(directory) if e["event"] == "audit.file_removed"]
+    assert removals
+    assert heads.issuperset(e["head"] for e in removals if "writer" not in e["file"])
+
+
+def test_a_log_that_cannot_be_pruned_is_written_on(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(root: Path, most_bytes: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(audit_writer_module, "prune", refuse)
+    writer = AuditWriter(directory, 500, total_bytes=1000)
+    for number in range(10):
+        writer.append([happened(number)])
+    writer.close()
+    assert (verify(directory).fault, verify(directory).lines) == (None, 10)
+
+
+def test_long_events_that_wait_are_bounded_by_their_bytes(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that refuses, and code that is recorded: the memory is not filled with it."""
+    monkeypatch.setattr(audit_module, "QUEUE_BYTES", 10_000)
+    trail = AuditTrail(AuditFiles(directory), SteppedClock())
+    for _ in range(10):
+        trail.record("execution.finished", code="x" * 3000)
+    with trail.running():
+        pass
+    kinds = [event["event"] for event in events_of(directory)]
+    assert kinds == ["execution.finished"] * 4 + ["audit.dropped"]
+    assert events_of(directory)[-1]["count"] == 6

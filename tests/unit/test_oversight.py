@@ -1,6 +1,7 @@
 """What sessions and executions hold of their quotas is given back however they end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from sandbox_service.domain.errors import RateLimited, ServiceError
 from sandbox_service.domain.requests import OpenSession
 from sandbox_service.domain.tenancy import CALLER, Caller, Held
 from sandbox_service.domain.values import (
+    ArtifactRecord,
     ExecutionRecord,
     ExecutionStatus,
     ExecutionTerms,
@@ -196,3 +198,31 @@ OUTPUTS = [
 @pytest.mark.parametrize(("node", "size"), OUTPUTS)
 def test_the_size_of_an_output_is_its_text_and_data(node: dict[str, object], size: int) -> None:
     assert output_size([node]) == size
+
+
+async def test_a_cell_that_makes_many_files_with_long_names_costs_the_log_little() -> None:
+    """The first ones are named, as far as tells them apart; number and size are of all."""
+    audit = MemoryAudit()
+    clock = SteppedClock()
+    files = [
+        ArtifactRecord(
+            id=f"art_{number}",
+            tenant="acme",
+            session_id="sess_a",
+            execution_id="exec_a",
+            path=f"{number:03d}" + "/x" * 1000 + ".csv",
+            size=10,
+            media_type="text/csv",
+            sha256="0" * 64,
+            created_at=clock.now(),
+            expires_at=clock.now(),
+        )
+        for number in range(100)
+    ]
+    record = execution_record(clock, "exec_a").model_copy(update={"artifacts": files})
+    Oversight(clock, audit=audit).execution_ended(record)
+    (event,) = audit.events
+    assert len(json.dumps(event)) < 4000
+    assert (event["files_count"], event["files_bytes"]) == (100, 1000)
+    names = [file["path"] for file in event["files"]]
+    assert [(name[:4], name[-4:]) for name in names] == [(f"{n:03d}/", ".csv") for n in range(10)]

@@ -10,7 +10,7 @@ import pytest
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.values import ArtifactRecord
 from sandbox_service.files.blobs import DirectoryBlobStore
-from sandbox_service.files.catalog import DirectoryArtifactCatalog
+from sandbox_service.files.catalog import SqliteArtifactCatalog
 from sandbox_service.files.link_marks import DirectoryLinkMarks
 from sandbox_service.files.links import load_or_make_key
 from sandbox_service.private_files import take_private_directory
@@ -47,12 +47,15 @@ async def test_artifacts_their_records_and_keys_are_private(tmp_path: Path) -> N
     data = tmp_path / "a" / "data"
     root, record = data / "artifacts", artifact()
     await DirectoryBlobStore(root).put(record.id, _content(), 100)
-    await DirectoryArtifactCatalog(root).add(record)
+    catalog = SqliteArtifactCatalog(root)
+    await catalog.add([record])
     DirectoryLinkMarks(root).renew(record.id, 1)
     load_or_make_key(data / "link.key")
     made = [tmp_path / "a", *(tmp_path / "a").rglob("*")]
-    assert {path.name.partition(".")[0] for path in made if path.is_file()} == {record.id, "link"}
+    names = {path.name.partition(".")[0] for path in made if path.is_file()}
+    assert names == {record.id, "link", "catalog"}
     assert [path for path in made if path.stat().st_mode & 0o077] == []
+    catalog.close()
 
 
 def test_a_directory_that_others_were_let_into_is_closed_to_them(tmp_path: Path) -> None:
