@@ -253,6 +253,7 @@ class Rooms:
             self._clock,
             self._settings.interrupt_grace_s,
             self._oversight,
+            self._settings.return_s,
         )
         reviver = Reviver(
             self._records,
@@ -265,7 +266,9 @@ class Rooms:
         return Workers(tools, reviver, self._ender, self._finisher, self._metrics)
 
     def _make_executions(self) -> ExecutionService:
-        bounds = ExecutionBounds(self._settings.max_code_bytes, self._settings.queue_length)
+        bounds = ExecutionBounds(
+            self._settings.max_code_bytes, self._settings.queue_length, self._settings.return_s
+        )
         return ExecutionService(
             self._stores, self._records, self._lines, self._workers, bounds, self._oversight
         )

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     interrupt_grace_s: float = Field(2.0, gt=0)
     keepalive_s: float = Field(10.0, gt=0)
     stall_timeout_s: float = Field(60, gt=0)
+    return_s: float = Field(30, gt=0)
     idempotency_retention_s: float = Field(86_400, ge=0)
 
     @field_validator("api_keys", mode="before")

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -95,8 +96,13 @@ class OneCall:
 
     def stream(self) -> Response:
         """The execution's events; the first and the last one carry the session."""
+        on_hang_up = (
+            partial(self._runner.cancel, self._execution)
+            if self._body.cancel_on_disconnect
+            else None
+        )
         return self._runner.stream(
-            self._request, self._execution, extra=self._with_session, on_hang_up=self._hung_up
+            self._request, self._execution, extra=self._with_session, on_hang_up=on_hang_up
         )
 
     async def _with_session(self, event: ExecutionEvent) -> Json:
@@ -106,11 +112,3 @@ class OneCall:
             case "execution.completed":
                 return {"session": await self._session_afterwards()}
         return {}
-
-    async def _hung_up(self) -> None:
-        """The cell goes on, unless the caller asked for something else."""
-        if self._body.cancel_on_disconnect:
-            await self._runner.cancel(self._execution)
-        if self._body.close_session:
-            await self._executions.wait(self._tenant, self._session.id, self._execution.id)
-            await self._close_quietly()

@@ -1,7 +1,9 @@
 """One execution on its way to the caller: waited for, or followed as it runs."""
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -38,6 +40,41 @@ async def _nothing(event: ExecutionEvent) -> Json:
     return {}
 
 
+class Attendance:
+    """Says again and again that somebody waits for an execution, if it is cancelled when nobody does."""
+
+    def __init__(self, executions: Executions, every_s: float) -> None:
+        self._executions = executions
+        self._every_s = every_s
+
+    @asynccontextmanager
+    async def of(self, record: ExecutionRecord) -> AsyncIterator[None]:
+        """As long as the block lasts."""
+        if record.status.is_final or not record.terms.cancel_on_disconnect:
+            yield
+            return
+        saying = asyncio.create_task(self._say(record))
+        try:
+            yield
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+
+    async def over(
+        self, record: ExecutionRecord, frames: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """The same frames, for as long as they are read."""
+        async with self.of(record), aclosing(frames):
+            async for frame in frames:
+                yield frame
+
+    async def _say(self, record: ExecutionRecord) -> None:
+        while True:
+            with suppress(ServiceError):  # it holds for longer than one of these is missed
+                await self._executions.attend(record)
+            await asyncio.sleep(self._every_s)
+
+
 class Runner:
     """Takes accepted executions to their callers."""
 
@@ -45,12 +82,13 @@ class Runner:
         self._executions = services.executions
         self._present = presenter
         self._pace = services.pace
+        self._attendance = Attendance(services.executions, services.settings.return_s / 3)
 
     async def finish(
         self, request: Request, record: ExecutionRecord, *, cancel_on_disconnect: bool
     ) -> ExecutionRecord:
         """The finished execution. Raises SandboxLost when we failed it, ShuttingDown."""
-        async with self._pace.drain.until_ended():
+        async with self._pace.drain.until_ended(), self._attendance.of(record):
             waiting = self._executions.wait(record.tenant, record.session_id, record.id)
             if not cancel_on_disconnect:
                 return await waiting
@@ -74,7 +112,8 @@ class Runner:
     ) -> Response:
         """The execution's events above `after`, as they come."""
         frames = _Frames(self._executions, self._present, request, record, after, extra)
-        return EventStream(frames.all(), self._pace, frames.farewell, on_hang_up)
+        attended = self._attendance.over(record, frames.all())
+        return EventStream(attended, self._pace, frames.farewell, on_hang_up)
 
 
 class _Frames:

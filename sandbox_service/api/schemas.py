@@ -29,7 +29,10 @@ STREAM = Field(
     description="True answers with server-sent events as they come, false with JSON at the end. "
     "Default: what the Accept header asks for, else JSON.",
 )
-CANCEL = Field(False, description="Interrupts the cell when the caller hangs up.")
+CANCEL = Field(
+    False,
+    description="Interrupts the cell when the caller hangs up, or was told to come back and does not.",
+)
 
 
 class Body(BaseModel):
@@ -92,7 +95,11 @@ class ExecuteBody(Body):
     cancel_on_disconnect: bool = CANCEL
 
     def to_request(self) -> ExecuteCode:
-        return ExecuteCode(code=self.code, timeout_s=self.timeout_s)
+        return ExecuteCode(
+            code=self.code,
+            timeout_s=self.timeout_s,
+            cancel_on_disconnect=self.cancel_on_disconnect,
+        )
 
 
 class RunBody(ExecuteBody):
@@ -103,6 +110,9 @@ class RunBody(ExecuteBody):
         None, description="How to open a session, when `session_id` names none."
     )
     close_session: bool = Field(False, description="Closes the session when the cell has ended.")
+
+    def to_request(self) -> ExecuteCode:
+        return super().to_request().model_copy(update={"close_session": self.close_session})
 
     @model_validator(mode="after")
     def _one_session(self) -> Self:

@@ -28,3 +28,5 @@ class ExecuteCode(Value):
 
     code: str = Field(repr=False)
     timeout_s: float | None = None
+    close_session: bool = False
+    cancel_on_disconnect: bool = False

@@ -136,6 +136,13 @@ class ExecutionStore(Protocol):
 
     async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]: ...
 
+    async def attend(self, session_id: str, execution_id: str, seconds: float) -> float:
+        """Note that a caller waits for it for so many seconds from now; 0 only asks.
+
+        Returns for how many seconds from now one is said to wait; 0 when nobody is.
+        """
+        ...
+
 
 class WorkQueues(Protocol):
     """The right to run a session's executions, in order: held by one replica while there are any."""

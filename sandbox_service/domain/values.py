@@ -153,8 +153,9 @@ class SessionRecord(Value):
     execution started, so that the next one can say whether anything was lost in between.
     `starting` is a sandbox that is being made for it. `incarnation` is the number of the sandbox's
     kernel that was seen last. `opening` names the one attempt that made the record, `opener` is the replica
-    that opens the session. `revision` rises with every write; the store refuses a write based on an
-    old one. `pending` counts the executions that wait or run; only the store sets it, on reading.
+    that opens the session. `is_closing`: it ends as soon as nothing waits or runs. `revision` rises with every
+    write; the store refuses a write based on an old one. `pending` counts the executions that wait or run;
+    only the store sets it, on reading.
     """
 
     id: str
@@ -177,6 +178,7 @@ class SessionRecord(Value):
     metadata: dict[str, str] = Field(default_factory=dict)
     sandbox: SandboxRef | None = None
     starting: SandboxRef | None = None
+    is_closing: bool = False
     revision: int = 0
     pending: int = 0
 
@@ -231,13 +233,18 @@ class ArtifactRecord(Value):
 
 
 class ExecutionTerms(Value):
-    """What an execution was accepted with: its bounds, and the caller for whom it is written down."""
+    """What an execution was accepted with: its bounds, the caller for whom it is written down, and what that asked for.
+
+    `close_session`: its session ends with it. `cancel_on_disconnect`: it is interrupted when nobody waits for it.
+    """
 
     timeout_s: float = 120.0
     output_bytes: int = 8 * MIB
     cpus: float = 1.0
     key_id: str = ""
     address: str = ""
+    close_session: bool = False
+    cancel_on_disconnect: bool = False
 
 
 class ExecutionRecord(Value):

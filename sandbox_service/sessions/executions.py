@@ -30,6 +30,7 @@ SHORTEST_TIMEOUT_S = 0.1
 class ExecutionBounds:
     max_code_bytes: int
     queue_length: int
+    return_s: float = 30.0
 
 
 class ExecutionService:
@@ -85,7 +86,8 @@ class ExecutionService:
     async def _accept(self, session: SessionRecord, queued: ExecutionRecord) -> Lease | None:
         """Queue it and count activity in one step, so that the session cannot expire in between."""
         while True:
-            active = touched(session, self._records.clock.now())
+            closing = {"is_closing": session.is_closing or queued.terms.close_session}
+            active = touched(session.model_copy(update=closing), self._records.clock.now())
             try:
                 return await self._stores.executions.accept(
                     active, queued, self._bounds.queue_length
@@ -110,6 +112,8 @@ class ExecutionService:
             cpus=session.limits.cpus,
             key_id=caller.key_id,
             address=caller.address,
+            close_session=request.close_session,
+            cancel_on_disconnect=request.cancel_on_disconnect,
         )
         return ExecutionRecord(
             id=execution_id,
@@ -155,6 +159,10 @@ class ExecutionService:
         """The session's executions, oldest first. Raises NotFound, also for an unknown `after`."""
         await self._records.owned(tenant, session_id)
         return await self._stores.executions.list(session_id, limit, after)
+
+    async def attend(self, record: ExecutionRecord) -> None:
+        """Note that its caller waits for it, for a while; what nobody waits for any more is cancelled."""
+        await self._stores.executions.attend(record.session_id, record.id, self._bounds.return_s)
 
     async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None:
         """Interrupt the execution if it runs, drop it if it waits; a finished one stays as it is."""

@@ -52,6 +52,7 @@ class RunTools:
     clock: Clock
     interrupt_grace_s: float
     oversight: Oversight
+    return_s: float = 30.0
 
 
 class Run:

@@ -115,7 +115,8 @@ class Sweeper:
                 logger.warning("opening_undone session=%s", record.id)
                 await self._ender.drop_unopened(record)
             elif is_due(record, self._records.clock.now()):
-                ended = await self._ender.end(record.id, SessionStatus.EXPIRED)
+                status = SessionStatus.CLOSED if record.is_closing else SessionStatus.EXPIRED
+                ended = await self._ender.end(record.id, status)
                 logger.info("session_%s session=%s", ended.status.value, record.id)
             else:
                 await self._records.touch(record.id)

@@ -12,6 +12,7 @@ from sandbox_service.domain.values import (
     Template,
 )
 
+CLOSING_S = 10.0
 _TIMES = ("created_at", "last_active_at", "expires_at")
 
 
@@ -62,8 +63,9 @@ def expiry(
 
 
 def touched(record: SessionRecord, now: datetime) -> SessionRecord:
-    """The record after activity at `now`."""
-    expires_at = expiry(now, record.created_at, record.idle_ttl_s, record.max_age_s)
+    """The record after activity at `now`. One that is closing is looked at again soon, whoever was to end it."""
+    idle_ttl_s = min(record.idle_ttl_s, CLOSING_S) if record.is_closing else record.idle_ttl_s
+    expires_at = expiry(now, record.created_at, idle_ttl_s, record.max_age_s)
     return record.model_copy(update={"last_active_at": now, "expires_at": expires_at})
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from sandbox_service.domain.errors import (
     LeaseLost,
@@ -13,6 +15,7 @@ from sandbox_service.domain.errors import (
 )
 from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.stores import Lease, Mark
+from sandbox_service.domain.tenancy import CALLER, Caller
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
     ExecutionRecord,
@@ -94,6 +97,8 @@ class Workers:
         try:
             while (record := await patiently(lambda: self._stores.work.head(lease))) is not None:
                 await self._run(lease, record)
+                if record.terms.close_session:
+                    await self._close_session(record)
                 if self._is_closed:  # what waits behind it is for others
                     await self._stores.work.give_up(lease)
                     return
@@ -105,11 +110,21 @@ class Workers:
         finally:
             self._metrics.queues_worked.dec()
 
+    async def _close_session(self, record: ExecutionRecord) -> None:
+        """As its caller asked with the execution; of a crash before this the sweeper takes care."""
+        terms = record.terms
+        CALLER.set(Caller(record.tenant, terms.key_id, terms.address))
+        try:
+            await patiently(lambda: self._ender.end(record.session_id, SessionStatus.CLOSED))
+        except NotFound:
+            return
+
     async def _run(self, lease: Lease, record: ExecutionRecord) -> None:
         if not await self._may_run(lease, record):
             return
         try:
-            finished = await Run(lease, record, self._tools)()
+            async with self._attended(record):
+                finished = await Run(lease, record, self._tools)()
         except LeaseLost:
             raise
         except ServiceError as error:
@@ -121,6 +136,46 @@ class Workers:
             )
         else:
             self._finisher.note(finished)
+
+    @asynccontextmanager
+    async def _attended(self, record: ExecutionRecord) -> AsyncIterator[None]:
+        """While it runs it is cancelled when nobody waits for it any more, if its caller asked for that."""
+        if not record.terms.cancel_on_disconnect:
+            yield
+            return
+        watching = asyncio.create_task(self._cancel_unattended(record))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    async def _cancel_unattended(self, record: ExecutionRecord) -> None:
+        """Whoever was told to come back, by a process that stopped or died, has some time to do so from now."""
+        seconds, misses = self._tools.return_s, 0
+        while (
+            misses < 2
+        ):  # after one it is waited: while the store was away nobody could say a word
+            left_s = await self._attended_for(record, seconds)
+            seconds, misses = 0.0, 0 if left_s else misses + 1
+            await self._tools.clock.sleep(left_s or self._tools.return_s / 3)
+        logger.info("execution_unattended execution=%s", record.id)
+        try:
+            await self._cancel(record)
+        except Exception:  # it has its time limit all the same
+            logger.exception("unattended_not_cancelled execution=%s", record.id)
+
+    async def _cancel(self, record: ExecutionRecord) -> None:
+        mark = self._stores.executions.mark
+        running = await patiently(lambda: mark(record.session_id, record.id, Mark.CANCELLED))
+        session = await self._stores.sessions.get(record.session_id)
+        if running is not None and session is not None:
+            line = await self._tools.lines.to(session)
+            await line.sandbox.kernel.interrupt(record.id)
+
+    async def _attended_for(self, record: ExecutionRecord, seconds: float) -> float:
+        attend = self._stores.executions.attend
+        return await patiently(lambda: attend(record.session_id, record.id, seconds))
 
     async def _may_run(self, lease: Lease, record: ExecutionRecord) -> bool:
         """Ends the execution instead if it was cancelled, or its session has ended, in the meantime."""

@@ -33,6 +33,22 @@ async def test_an_accepted_execution_is_read_back(stores, session):
     assert await stores.executions.list(session.id) == [record]
 
 
+async def test_somebody_waits_for_an_execution_until_the_time_that_was_said(
+    stores, session, storehouse
+):
+    """What was said for longer is not taken back by what is said for less."""
+    record, _ = await accepted(stores, session.id)
+    attend = stores.executions.attend
+    assert await attend(session.id, record.id, 0) == 0
+    for seconds in (600, 1, 0):
+        assert 500 < await attend(session.id, record.id, seconds) <= 600
+    assert await attend(session.id, "exec_other", 0) == 0
+    other, _ = await accepted(stores, session.id, 2)
+    await attend(session.id, other.id, 0.05)
+    await storehouse.pass_time(0.1)
+    assert await attend(session.id, other.id, 0) == 0
+
+
 async def test_an_unknown_execution_is_none(stores, session):
     record, _ = await accepted(stores, session.id)
     assert await stores.executions.get(session.id, "exec_none") is None

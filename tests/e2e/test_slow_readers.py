@@ -1,4 +1,4 @@
-"""Callers who take nothing of what they asked for are dropped; the code that they started is not."""
+"""Callers who take nothing are dropped; the code that they started is not, unless they asked for that."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,10 @@ LIMITS = {"output_bytes": 32 << 20}
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service that waits one second for its readers."""
+    """A service that waits one second for its readers, and two for those to come back whom it dropped."""
     directory = tmp_path_factory.mktemp("slow")
-    with ServiceProcess(directory, "unsafe_local", SANDBOX_STALL_TIMEOUT_S="1") as process:
+    times = {"SANDBOX_STALL_TIMEOUT_S": "1", "SANDBOX_RETURN_S": "2"}
+    with ServiceProcess(directory, "unsafe_local", **times) as process:
         yield process
 
 
@@ -78,7 +79,7 @@ async def test_a_stream_that_nobody_reads_is_dropped_and_its_execution_ends(
     place: ServiceProcess, client: httpx.AsyncClient, session: str
 ) -> None:
     before, sockets = await dropped(client), place.open_sockets()
-    body = {"code": FLOODS_TWICE, "stream": True, "cancel_on_disconnect": True}
+    body = {"code": FLOODS_TWICE, "stream": True}
     with ask(place, "POST", f"{session}/executions", body):
         await until_dropped(client, before + 1)
         async with asyncio.timeout(60):
@@ -88,6 +89,20 @@ async def test_a_stream_that_nobody_reads_is_dropped_and_its_execution_ends(
     assert execution["status"] == "ok"
     assert sum(len(node["text"]) for node in execution["outputs"]) == 20 * ((1 << 20) + 1)
     assert "reader_dropped what=event_stream" in place.log_path.read_text()
+
+
+async def test_a_cell_that_was_to_end_with_its_reader_ends_when_that_was_dropped(
+    place: ServiceProcess, client: httpx.AsyncClient, session: str
+) -> None:
+    before = await dropped(client)
+    code = f"import time\n{FLOOD}\nwhile True: time.sleep(0.1)"
+    body = {"code": code, "stream": True, "cancel_on_disconnect": True}
+    with ask(place, "POST", f"{session}/executions", body):
+        await until_dropped(client, before + 1)
+        async with asyncio.timeout(60):
+            while (execution := await latest(client, session))["status"] == "running":
+                await asyncio.sleep(0.1)
+    assert execution["status"] == "interrupted"
 
 
 async def latest(client: httpx.AsyncClient, session: str) -> dict[str, object]:

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.service import ServiceProcess
 
+RETURN_S = 6
+WAITS = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)"
 COUNTS = """
 import os, time
 for n in range(40):
@@ -23,7 +25,11 @@ for n in range(40):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """A service that says some time ahead that it stops, and then gives running cells a second."""
-    times = {"SANDBOX_DRAIN_S": "1", "SANDBOX_DRAIN_NOTICE_S": "2"}
+    times = {
+        "SANDBOX_DRAIN_S": "1",
+        "SANDBOX_DRAIN_NOTICE_S": "2",
+        "SANDBOX_RETURN_S": str(RETURN_S),
+    }
     directory = tmp_path_factory.mktemp("stop")
     with ServiceProcess(directory, "unsafe_local", SANDBOX_ON_STOP="keep", **times) as process:
         yield process
@@ -108,6 +114,53 @@ async def until_accepted(client: httpx.AsyncClient, url: str, count: int) -> Non
     async with asyncio.timeout(60):
         while len((await client.get(url)).json()["data"]) < count:
             await asyncio.sleep(0.02)
+
+
+async def test_what_was_asked_for_with_a_cell_holds_after_a_stop(
+    place: ServiceProcess, client: httpx.AsyncClient
+) -> None:
+    """Nobody comes back to one, somebody to the other; and a session that was to end with its cell does."""
+    opened = [(await client.post("/v1/sessions", json={})).json()["id"] for _ in range(3)]
+    left, followed, closing = opened
+    bodies = [
+        {"session_id": left, "cancel_on_disconnect": True},
+        {"session_id": followed, "cancel_on_disconnect": True},
+        {"session_id": closing, "close_session": True},
+    ]
+    calls = [
+        asyncio.create_task(client.post("/v1/executions", json={"code": WAITS, **body}))
+        for body in bodies
+    ]
+    for session_id in opened:
+        await until_status(client, session_id, "running")
+    await asyncio.to_thread(place.stop)
+    assert {(await call).status_code for call in calls} == {503}
+
+    await asyncio.to_thread(place.start)
+    async with place.client() as follower:
+        execution = await latest(client, followed)
+        events = f"/v1/sessions/{followed}/executions/{execution['id']}/events"
+        following = asyncio.create_task(follower.get(events))
+        await until_status(client, left, "interrupted")
+        for session_id in (followed, closing):
+            await client.put(f"/v1/sessions/{session_id}/files/go", content=b"")
+        assert "event: execution.completed" in (await following).text
+    await until_status(client, followed, "ok")
+    await until_status(client, closing, "ok")
+    async with asyncio.timeout(60):
+        while (await client.get(f"/v1/sessions/{closing}")).json()["status"] != "closed":
+            await asyncio.sleep(0.1)
+
+
+async def latest(client: httpx.AsyncClient, session_id: str) -> dict[str, Any]:
+    listed = await client.get(f"/v1/sessions/{session_id}/executions")
+    return dict((listed.json()["data"] or [{"status": ""}])[-1])
+
+
+async def until_status(client: httpx.AsyncClient, session_id: str, status: str) -> None:
+    async with asyncio.timeout(60):
+        while (await latest(client, session_id))["status"] != status:
+            await asyncio.sleep(0.05)
 
 
 async def first_refusal(client: httpx.AsyncClient) -> str:

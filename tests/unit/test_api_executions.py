@@ -240,14 +240,21 @@ async def test_a_named_session_stays_open_when_the_call_is_refused(desk: Desk) -
     assert desk.world.sessions.records[desk.session_id].status is SessionStatus.READY
 
 
-async def test_a_session_to_be_closed_is_closed_after_its_caller_hung_up(desk: Desk) -> None:
-    cell = desk.world.executions.cells["1"] = Cell(is_held=True)
-    body = {"code": "1", "session_id": desk.session_id, "close_session": True, "stream": True}
-    async with desk.caller("/v1/executions", **body) as caller:
-        await caller.next()
-        leaving = asyncio.create_task(caller.hang_up())
-        await others_run()
-        assert desk.world.sessions.records[desk.session_id].status is SessionStatus.READY
-        cell.release.set()
-        await leaving
-    assert desk.world.sessions.records[desk.session_id].status is SessionStatus.CLOSED
+@pytest.mark.parametrize("path", ["/v1/executions", "/v1/sessions/{id}/executions"])
+async def test_what_a_caller_asks_for_goes_with_the_execution(desk: Desk, path: str) -> None:
+    """Whoever runs it knows; and as long as its caller is there that is said again and again."""
+    executions = desk.world.executions
+    executions.cells["1"] = Cell(is_held=True)
+    is_one_call = path == "/v1/executions"
+    more = {"session_id": desk.session_id, "close_session": True} if is_one_call else {}
+    body = {"code": "1", "stream": True, "cancel_on_disconnect": True, **more}
+    async with desk.caller(path.format(id=desk.session_id), **body) as caller:
+        async with asyncio.timeout(30):
+            while not executions.attended:
+                await asyncio.sleep(0.01)
+        await caller.hang_up()
+    [record] = [journal.record for journal in executions.journals.values()]
+    assert set(executions.attended) == {record.id}
+    assert record.terms.cancel_on_disconnect
+    assert record.terms.close_session is is_one_call
+    assert executions.cancelled == [record.id]

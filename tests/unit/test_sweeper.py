@@ -9,6 +9,7 @@ from sandbox_service.domain.stores import Lease
 from sandbox_service.domain.values import ExecutionStatus, SessionStatus
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.sweeper import JUMP_GRACE_S, Sweeper, SweepTimes
+from sandbox_service.sessions.terms import CLOSING_S
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fake_kernels import Cell
@@ -52,6 +53,23 @@ def sweeper(replica: Replica) -> Sweeper:
 
 async def status_of(replica: Replica, session_id: str) -> SessionStatus:
     return (await replica.sessions.get(TENANT, session_id)).status
+
+
+async def test_a_session_that_was_to_end_with_its_cell_is_closed_when_nobody_else_did_it(
+    replica: Replica, sweeper: Sweeper
+) -> None:
+    """Its replica died between the cell's end and the session's."""
+    session = await replica.open()
+    execution = await running(replica, session, close_session=True)
+    await replica.dies()
+    replica.clock.advance(CLOSING_S + 1)
+    await sweeper.cull()
+    assert await status_of(replica, session.id) is SessionStatus.READY
+    lease = await replica.stores.work.seize(session.id)
+    await replica.finisher.end(lease, execution, ExecutionStatus.OK, "")
+    replica.clock.advance(CLOSING_S + 1)
+    await sweeper.cull()
+    assert await status_of(replica, session.id) is SessionStatus.CLOSED
 
 
 async def test_an_idle_session_ends_when_its_time_is_over_and_not_before(

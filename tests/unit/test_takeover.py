@@ -17,9 +17,9 @@ from sandbox_service.files.artifacts import ArtifactOwner
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory import open_memory_stores
 from tests.support.fake_kernels import Cell
-from tests.support.fakes import PlaysCells
+from tests.support.fakes import PlaysCells, SteppedClock
 from tests.support.turns import others_run
-from tests.unit.fakes.replica import TENANT, replica_on, running, text_of, until
+from tests.unit.fakes.replica import TENANT, Replica, replica_on, running, text_of, until
 
 
 @pytest.fixture
@@ -49,6 +49,39 @@ async def test_a_session_that_ended_before_its_turn_came_runs_nothing(
         await second.workers.take_over()
         assert (await second.wait(execution)).status is ExecutionStatus.INTERRUPTED
         assert backend.kernel.starts == []
+
+
+async def test_a_session_that_was_to_end_with_its_cell_does_so_whoever_runs_it(
+    stores: Stores, backend: PlaysCells
+) -> None:
+    async with replica_on(stores, backend) as first, replica_on(stores, backend) as second:
+        session = await first.open()
+        execution = await running(first, session, close_session=True)
+        await first.dies()
+        await second.workers.take_over()
+        backend.cells["held"].go_on.set()
+        assert (await second.wait(execution)).status is ExecutionStatus.OK
+        await until(lambda: not second.workers.is_busy)
+        assert (await second.sessions.get(TENANT, session.id)).status is SessionStatus.CLOSED
+        assert backend.running == {}
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+async def test_a_cell_whose_caller_does_not_come_back_is_cancelled_if_that_was_asked_for(
+    backend: PlaysCells, is_taken_over: bool
+) -> None:
+    clock = SteppedClock()
+    with open_memory_stores(StoreBounds(), clock=clock) as stores:
+        first, second = (Replica(stores, backend, clock) for _ in range(2))
+        session = await first.open()
+        execution = await running(first, session, cancel_on_disconnect=True)
+        if is_taken_over:
+            await first.dies()
+            await second.workers.take_over()
+        assert (await second.wait(execution)).status is ExecutionStatus.INTERRUPTED
+        assert (await second.sessions.get(TENANT, session.id)).status is SessionStatus.READY
+        await first.aclose()
+        await second.aclose()
 
 
 async def test_another_replica_goes_on_with_what_runs_and_what_waits(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from sandbox_service.domain.errors import LeaseLost, NotFound, RateLimited
+from sandbox_service.domain.ports import Clock
 from sandbox_service.domain.stores import EventPage, Lease, Mark
 from sandbox_service.domain.values import (
     ExecutionEvent,
@@ -25,8 +26,9 @@ RETRY_QUEUE_S = 1.0
 class MemoryExecutionStore:
     """Each method runs without awaiting, so each is atomic."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Tables, clock: Clock) -> None:
         self._tables = tables
+        self._clock = clock
 
     async def accept(
         self, session: SessionRecord, execution: ExecutionRecord, queue_length: int
@@ -73,6 +75,13 @@ class MemoryExecutionStore:
     async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]:
         kept = self._kept(session_id, execution_id)
         return frozenset() if kept is None else frozenset(kept.marks)
+
+    async def attend(self, session_id: str, execution_id: str, seconds: float) -> float:
+        kept, now = self._kept(session_id, execution_id), self._clock.monotonic()
+        if kept is None:
+            return 0.0
+        kept.attended_until = max(kept.attended_until, now + seconds)
+        return max(0.0, kept.attended_until - now)
 
     def _kept(self, session_id: str, execution_id: str) -> KeptExecution | None:
         return self._tables.find_execution(session_id, execution_id)

@@ -24,6 +24,7 @@ class KeptExecution:
     events: deque[ExecutionEvent] = field(default_factory=deque)
     dropped: int = 0
     marks: set[Mark] = field(default_factory=set)
+    attended_until: float = float("-inf")
     record_bytes: int = 0
     event_bytes: int = 0
     _sizes: deque[int] = field(default_factory=deque)

@@ -36,7 +36,7 @@ def open_memory_stores(
     try:
         yield Stores(
             sessions=MemorySessionStore(tables),
-            executions=MemoryExecutionStore(tables),
+            executions=MemoryExecutionStore(tables, clock),
             work=MemoryWorkQueues(tables),
             journals=MemoryJournals(tables),
             replicas=OnlyReplica(tables),

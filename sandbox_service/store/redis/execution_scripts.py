@@ -171,6 +171,15 @@ end
 return there
 """)
 
+# session, execution, milliseconds; answers how many are left
+ATTEND = script("""
+local key, asked = P .. 'attended:' .. ARGV[1] .. ':' .. ARGV[2], tonumber(ARGV[3])
+local left = math.max(0, redis.call('PTTL', key))
+if asked <= left then return left end
+redis.call('SET', key, 1, 'PX', asked)
+return asked
+""")
+
 # holder, session, tenant, execution, record, outputs or '', status, how many events to keep and how many bytes of
 # them, bytes that a session and a tenant may keep, full journals, then id, type, payload of each event
 WRITE = script(

@@ -9,7 +9,15 @@ from sandbox_service.domain.values import ExecutionRecord, SessionRecord
 from sandbox_service.store.bounds import FULL_JOURNALS, StoreBounds
 from sandbox_service.store.encoding import to_json
 from sandbox_service.store.redis.connection import Argument, RedisConnection
-from sandbox_service.store.redis.execution_scripts import ACCEPT, GET, IDS, MARK, MARKS, RECORDS
+from sandbox_service.store.redis.execution_scripts import (
+    ACCEPT,
+    ATTEND,
+    GET,
+    IDS,
+    MARK,
+    MARKS,
+    RECORDS,
+)
 from sandbox_service.store.redis.records import decode_execution
 from sandbox_service.store.redis.replicas import RedisReplicas
 from sandbox_service.store.redis.sessions import (
@@ -94,6 +102,10 @@ class RedisExecutionStore:
     async def marks(self, session_id: str, execution_id: str) -> frozenset[Mark]:
         there = await self._run(MARKS, session_id, execution_id, *Mark)
         return frozenset(Mark(raw.decode()) for raw in there)
+
+    async def attend(self, session_id: str, execution_id: str, seconds: float) -> float:
+        left_ms = await self._run(ATTEND, session_id, execution_id, round(seconds * 1000))
+        return float(left_ms) / 1000
 
     async def _run(self, script: Any, *arguments: Argument) -> Any:
         return await self._connection.run(script, self._prefix, *arguments)

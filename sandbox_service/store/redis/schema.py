@@ -29,7 +29,9 @@
 | replicas                 | zset    | replicas by their last beat (us)              | leave; a day after the beat     |
 | pool:{template}          | list    | refs (JSON) of ready sandboxes                | take                            |
 | claims:{template}        | zset    | the latest claims by time (us)                | CLAIMS_KEPT; CLAIMS_MS          |
-| once:{n}:{tenant}:{key}  | hash    | entry (JSON), done; n is the tenant's length  | forget; once_retention_s        |
+| attended:{session}:{id}  | string  | somebody waits for that execution             | the time that was said          |
+| once:{n}:{tenant}:{key}  | hash    | entry (JSON), shared, done: its content; n is | give_back; once_retention_s     |
+|                          |         | the tenant's length                           |                                 |
 | news                     | channel | `{replica} {execution} {status}`              |                                 |
 
 Those of quotas are in `quota_scripts`. Every change is one script, so it happens whole or not at all. A server
@@ -37,9 +39,9 @@ that is out of memory refuses a script at its first command that adds; so new wo
 anything is changed, and what is done under a right, whose first command extends it, goes on to its end.
 
 Called again after an answer that was lost, with the same arguments: *accept*, *write*, *take_over*, *acquire*,
-*mark*, *beat*, *add*, *begin*, *done* and *delete* do nothing twice and answer the same; *head* raises LeaseLost
-if the queue had ended, *create* and *replace* raise Conflict; *take* takes another one, and the reaper finds
-the first; *note_claim* counts twice, and *seize* grants a newer token.
+*mark*, *attend*, *beat*, *add*, *begin*, *done*, *give_back* and *delete* do nothing twice and answer the same;
+*head* raises LeaseLost if the queue had ended, *create* and *replace* raise Conflict; *take* takes another one,
+and the reaper finds the first; *note_claim* counts twice, and *seize* grants a newer token.
 
 The server: one Redis 7 or newer (scripts compute their keys, so no cluster), `appendonly yes`, and
 `maxmemory-policy noeviction`: a server that evicts forgets sessions.

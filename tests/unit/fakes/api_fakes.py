@@ -37,6 +37,7 @@ from sandbox_service.domain.values import (
     ExecutionEvent,
     ExecutionRecord,
     ExecutionStatus,
+    ExecutionTerms,
     FileEntry,
     KernelStamp,
     Limits,
@@ -196,6 +197,7 @@ class ScriptedExecutions:
         self.cells: dict[str, Cell] = {}
         self.journals: dict[str, _Journal] = {}
         self.cancelled: list[str] = []
+        self.attended: list[str] = []
         self.refusal: ServiceError | None = None
 
     async def submit(
@@ -210,7 +212,7 @@ class ScriptedExecutions:
         if execution_id in self.journals:
             return (await self._find(tenant, session_id, execution_id)).record
         session = await self._sessions.live(tenant, session_id)
-        queued = _queued(session, request.code, execution_id or new_id("exec"))
+        queued = _queued(session, request, execution_id or new_id("exec"))
         journal = _Journal(queued, self.cells.get(request.code, Cell()))
         self.journals[journal.record.id] = journal
         if not journal.cell.is_held:
@@ -247,6 +249,9 @@ class ScriptedExecutions:
         if after is not None and after not in ids:
             raise NotFound(f"No execution {after}.", param="after")
         return records[0 if after is None else ids.index(after) + 1 :][:limit]
+
+    async def attend(self, record: ExecutionRecord) -> None:
+        self.attended.append(record.id)
 
     async def cancel(self, tenant: str, session_id: str, execution_id: str) -> None:
         self.cancelled.append(execution_id)
@@ -503,14 +508,18 @@ def _session(tenant: str, request: OpenSession, session_id: str) -> SessionRecor
     )
 
 
-def _queued(session: SessionRecord, code: str, execution_id: str) -> ExecutionRecord:
+def _queued(session: SessionRecord, request: ExecuteCode, execution_id: str) -> ExecutionRecord:
     return ExecutionRecord(
         id=execution_id,
         session_id=session.id,
         tenant=session.tenant,
         status=ExecutionStatus.QUEUED,
         created_at=NOW,
-        code=code,
+        code=request.code,
+        terms=ExecutionTerms(
+            close_session=request.close_session,
+            cancel_on_disconnect=request.cancel_on_disconnect,
+        ),
         kernel=KernelStamp(epoch=session.epoch, state="kept"),
         session_expires_at=session.expires_at,
     )

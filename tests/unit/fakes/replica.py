@@ -202,8 +202,11 @@ class Replica:
     async def open(self) -> SessionRecord:
         return await self.sessions.open(TENANT, OpenSession())
 
-    async def submit(self, session: SessionRecord, code: str = "1") -> ExecutionRecord:
-        return await self.executions.submit(TENANT, session.id, ExecuteCode(code=code))
+    async def submit(
+        self, session: SessionRecord, code: str = "1", **asked: bool
+    ) -> ExecutionRecord:
+        request = ExecuteCode(code=code, **asked)
+        return await self.executions.submit(TENANT, session.id, request)
 
     async def wait(self, execution: ExecutionRecord) -> ExecutionRecord:
         """The final record, within a time that no test needs."""
@@ -249,9 +252,11 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
-async def running(replica: Replica, session: SessionRecord, code: str = "held") -> ExecutionRecord:
+async def running(
+    replica: Replica, session: SessionRecord, code: str = "held", **asked: bool
+) -> ExecutionRecord:
     """An execution that runs, all its text so far told."""
-    execution = await replica.submit(session, code)
+    execution = await replica.submit(session, code, **asked)
     told = replica.executions.events(TENANT, session.id, execution.id)
     expected = 1 + (replica.backend.cells[code].waits_after or 0)
     async with asyncio.timeout(60):
