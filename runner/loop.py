@@ -27,7 +27,7 @@ from runner.shape import Shaped, image_message
 from runner.tool import chat_tool
 from runner.turn import INTERRUPT_GRACE_S, Turn, TurnStopped
 from runner.waiting import WaitingIsOver
-from runner.weak_models import has_proper_call, mended
+from runner.weak_models import Habits, has_proper_call, mended
 from sandbox_service.client import Image
 
 INSTRUCTIONS = """\
@@ -61,6 +61,14 @@ class Storable(Protocol):
     def state(self) -> dict[str, Any]:
         """What that process needs, as plain JSON."""
         ...
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A model that finds out whether its endpoint knows tools; any other is taken to know them."""
+
+    @property
+    def takes_tools(self) -> bool: ...
 
 
 class Assistant:
@@ -159,7 +167,8 @@ class Assistant:
     def _taken(self, turn: Turn) -> Reply:
         """The whole reply, made proper, in the history. An empty one is left out of it."""
         self._meter(turn)
-        reply = mended(turn.reply, reads_fences=not has_proper_call(self.messages))
+        takes_tools = not isinstance(self._model, Learning) or self._model.takes_tools
+        reply = mended(turn.reply, Habits(takes_tools, has_proper_call(self.messages)))
         turn.take(reply)
         if not reply.is_empty:
             self._add(reply.message())

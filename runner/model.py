@@ -52,6 +52,11 @@ class OpenAIModel:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
+    @property
+    def takes_tools(self) -> bool:
+        """False once the endpoint has refused them: the model is then told to write code in a fence."""
+        return self._quirks.takes_tools
+
     async def stream(
         self, messages: Sequence[Message], tools: Sequence[Message]
     ) -> AsyncGenerator[ReplyDelta]:

@@ -25,6 +25,10 @@ class Quirks:
     def __init__(self) -> None:
         self.left_out: set[str] = set()
 
+    @property
+    def takes_tools(self) -> bool:
+        return "tools" not in self.left_out
+
     def learn(self, status: int, message: str) -> bool:
         """Whether the refusal names a part of the request that can be left out."""
         if status not in (400, 404, 405, 422, 501):
@@ -38,7 +42,7 @@ class Quirks:
     def request(self, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
         """The request's fields beside the model's name."""
         asked: dict[str, Any] = {"messages": list(messages), "tools": self._tools(tools)}
-        if "tools" in self.left_out:
+        if not self.takes_tools:
             asked = {"messages": as_plain_conversation(messages, NO_TOOLS_ADVICE)}
         if "stream" not in self.left_out:
             asked["stream"] = True

@@ -26,10 +26,24 @@ _LAST_FENCE = re.compile(
 _THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 _MARK = r"(?:</?tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|```(?:json|tool_call)?|\s)"
 _MARKS_AROUND = re.compile(rf"\A{_MARK}+|{_MARK}+\Z")
+_CALL_BEGINS = re.compile(
+    r"(<tool_call>|\[TOOL_CALLS\]|<\|python_tag\|>|```tool_call)\s*(```(?:json)?)?\s*\Z"
+)
 _WRITTEN_CALL = re.compile(r'\[?\s*\{\s*"(?:name|function)"\s*:\s*"')
 _BETWEEN_CALLS = re.compile(rf"(?:{_MARK}|[,;\]])*")
 _WRONG_ESCAPE = re.compile(r'\\(u(?![0-9a-fA-F]{4})|[^"\\/bfnrtu])|\\(.)', re.DOTALL)
 _CLOSERS = re.compile(r"(\s|[}\])]|```|</?\w+>)*")
+_NO = (
+    r"(?:\b(?:not|never|without|instead of|rather than|nicht|ohne|ne|pas|sans|no|sin|não|sem|non|senza)"
+    r"|n['’]t)"
+)
+_RUN = r"(?:run|execut|ausführ|ausgeführ|auszuführ|laufen|(?:l['’])?exécut|ejecut|esegu)\w*"
+_AGAINST = re.compile(
+    rf"{_NO}(?: [\w'’]+){{0,3}}? {_RUN}|nicht aus(?=\s*(?:[.:!\n]|\Z))|\b(?:just|only) an example|example only"
+    "|for illustration|(?:不要|勿)(?:运行|执行)",
+    re.I,
+)
+"""How models say, in the languages that are met most, that what they show is not to be run."""
 
 TEXT_CALL = "call_text_"
 """How the ids of calls begin that were found in the text."""
@@ -48,6 +62,14 @@ TOOL_NAMES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Habits:
+    """How a model calls: `takes_tools` unless its endpoint refuses them, `has_called` once it did so properly."""
+
+    takes_tools: bool = True
+    has_called: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Written:
     """A text taken apart: what is said, and the code of the calls after it."""
 
@@ -55,17 +77,17 @@ class _Written:
     codes: list[str]
 
 
-def mended(reply: Reply, *, reads_fences: bool) -> Reply:
+def mended(reply: Reply, habits: Habits) -> Reply:
     """The reply with its calls made proper, and with calls that were written as text as calls.
 
-    `reads_fences`: a fenced block of Python that ends the text is a call too.
+    Code is run only when the model called: what it shows in an answer, or says is not to be run, is text.
     """
     if reply.calls:
         calls = [mended_call(call) for call in reply.calls]
         return Reply(reply.text, calls, reply.ending, reply.usage)
     text = _THINKING.sub("", reply.text)
-    found = _written_calls(text) or (_fenced(text) if reads_fences else None)
-    if found is None:
+    found = _written_calls(text, habits) or (None if habits.takes_tools else _fenced(text))
+    if found is None or _is_against(found):
         return reply
     calls = [
         ToolCall(f"{TEXT_CALL}{uuid4().hex}", NAME, json.dumps({"code": code}))
@@ -186,10 +208,18 @@ def _is_python(text: str) -> bool:
     return bool(text.strip())
 
 
-def _written_calls(text: str) -> _Written | None:
-    """Calls that are written out as JSON with the tool's name, up to the end of the text."""
+def _written_calls(text: str, habits: Habits) -> _Written | None:
+    """Calls that are written out as JSON with the tool's name, up to the end of the text.
+
+    Either in one of the notations in which models call, or as all that there is, by a model that has not
+    called in any better way. JSON at the end of an answer is a part of the answer.
+    """
     start = _WRITTEN_CALL.search(text)
     if start is None:
+        return None
+    before = text[: start.start()]
+    is_all = not habits.has_called and not _MARKS_AROUND.sub("", before)
+    if not is_all and not _CALL_BEGINS.search(before):
         return None
     position, codes = text.index("{", start.start()), list[str]()
     while position < len(text):
@@ -202,13 +232,20 @@ def _written_calls(text: str) -> _Written | None:
             return None
         codes.append(code)
         position = _end_of(_BETWEEN_CALLS, text, position)
-    return _Written(_MARKS_AROUND.sub("", text[: start.start()]), codes)
+    return _Written(_MARKS_AROUND.sub("", before), codes)
 
 
 def _fenced(text: str) -> _Written | None:
     """The fenced block that ends the text: what a model writes that waits for its result."""
     fence = _LAST_FENCE.search(text)
     return _Written(text[: fence.start()].rstrip(), [fence[2]]) if fence else None
+
+
+def _is_against(found: _Written) -> bool:
+    """Whether the model's own words, or comments of the code, say that it is not to be run."""
+    comments = (line for code in found.codes for line in code.splitlines() if "#" in line)
+    remarks = (line.partition("#")[2] for line in comments)
+    return any(_AGAINST.search(words) for words in (found.said, *remarks))
 
 
 def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:

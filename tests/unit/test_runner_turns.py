@@ -18,6 +18,7 @@ from runner.retries import ModelFailed
 from runner.scripted_model.transcript import checked_messages
 from runner.tool import NAME
 from tests.unit.fakes.chat_models import (
+    KnowsNoTools,
     NeverAnswers,
     NeverStopsWriting,
     PlaysReplies,
@@ -236,20 +237,21 @@ async def test_a_call_cut_off_at_the_length_limit_is_explained() -> None:
 async def test_fenced_code_of_a_model_that_knows_no_calls_is_run_every_time() -> None:
     """The history shows it as calls, so that the model may learn."""
     tool = RepeatsTheCode()
-    model = PlaysReplies(says("First:\n```python\na = 1\n```"), says("```py\na\n```"), says("1"))
+    model = KnowsNoTools(says("First:\n```python\na = 1\n```"), says("```py\na\n```"), says("1"))
     assistant = assistant_of(model, tool)
     assert (await ended(assistant)).text == "1"
     assert [json.loads(arguments)["code"] for _, arguments in tool.calls] == ["a = 1", "a"]
     assert assistant.messages[2]["content"] == "First:"
 
 
-async def test_fenced_code_of_a_model_that_knows_calls_is_its_answer() -> None:
-    """It shows code to the person."""
-    tool = RepeatsTheCode()
+async def test_fenced_code_of_a_model_that_can_call_is_its_answer() -> None:
+    """It shows code to the person, before its first call as after it."""
     answer = "Like this:\n```python\na = 1\n```"
-    assistant = assistant_of(PlaysReplies(calls("a"), says(answer)), tool)
-    assert (await ended(assistant)).text == answer
-    assert len(tool.calls) == 1
+    for called in ([calls("a")], []):
+        tool = RepeatsTheCode()
+        assistant = assistant_of(PlaysReplies(*called, says(answer)), tool)
+        assert (await ended(assistant)).text == answer
+        assert len(tool.calls) == len(called)
 
 
 async def test_a_conversation_is_stored_as_it_grows_and_taken_up_in_its_middle(

@@ -6,7 +6,7 @@ import pytest
 
 from runner.reply import Reply, ToolCall
 from runner.tool import NAME
-from runner.weak_models import has_proper_call, mended, mended_arguments, mended_name
+from runner.weak_models import Habits, has_proper_call, mended, mended_arguments, mended_name
 
 CODE = 'print("a")\nx = 1'
 PROPER = json.dumps({"code": CODE})
@@ -80,8 +80,12 @@ def test_names_of_other_tools_stay_as_they_are(name: str) -> None:
     assert mended_name(name) == name
 
 
-def codes_of(text: str, *, reads_fences: bool = True) -> list[str]:
-    reply = mended(Reply(text), reads_fences=reads_fences)
+NO_TOOLS = Habits(takes_tools=False)
+CALLS = Habits(has_called=True)
+
+
+def codes_of(text: str, habits: Habits = NO_TOOLS) -> list[str]:
+    reply = mended(Reply(text), habits)
     assert all(call.name == NAME for call in reply.calls)
     return [json.loads(call.arguments)["code"] for call in reply.calls]
 
@@ -104,21 +108,21 @@ WRITTEN = json.dumps({"name": NAME, "arguments": {"code": CODE}})
     ],
 )
 def test_a_call_written_as_text_is_a_call(text: str) -> None:
-    """In the notations of several families of models, also when fences are not read."""
-    assert codes_of(text, reads_fences=False) == [CODE]
+    """In the notations of several families of models, also where the endpoint takes tools."""
+    assert codes_of(text, Habits()) == [CODE]
 
 
 def test_two_calls_written_as_text_are_two_calls() -> None:
     """In their order, each with an id of its own."""
     text = f"<tool_call>{WRITTEN}</tool_call>\n<tool_call>{WRITTEN}</tool_call>"
-    reply = mended(Reply(text), reads_fences=False)
+    reply = mended(Reply(text), Habits())
     assert len({call.id for call in reply.calls}) == 2
 
 
 @pytest.mark.parametrize("language", ["python", "py", "Python", "tool_code"])
 def test_a_fence_that_ends_the_text_is_a_call(language: str) -> None:
     """What was said before it stays; the history has the call as it should have been."""
-    reply = mended(Reply(f"I add up.\n\n```{language}\n{CODE}\n```\n"), reads_fences=True)
+    reply = mended(Reply(f"I add up.\n\n```{language}\n{CODE}\n```\n"), NO_TOOLS)
     assert reply.text == "I add up."
     assert json.loads(reply.calls[0].arguments) == {"code": CODE}
 
@@ -141,13 +145,64 @@ def test_text_that_only_speaks_of_code_is_not_run(text: str) -> None:
     assert codes_of(text) == []
 
 
-def test_a_fence_is_text_for_a_model_that_knows_how_to_call() -> None:
-    """It shows code to the person then."""
-    assert codes_of(f"```python\n{CODE}\n```", reads_fences=False) == []
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Do not run this:",
+        "Don’t execute it yet:",
+        "You could have it without running anything:",
+        "This should never be run.",
+        "I would call it like this, but I'm not going to run it:",
+        "Führe das nicht aus:",
+        "Das bitte nicht ausführen:",
+        "N'exécutez pas ceci, il ne faut pas l'exécuter :",
+        "No lo ejecutes:",
+        "不要运行：",
+        "This is just an example:",
+    ],
+)
+def test_nothing_is_run_against_the_models_own_words(words: str) -> None:
+    """Whatever stands for a call elsewhere, with tools and without them."""
+    fence, call = f"```python\n{CODE}\n```", f"<tool_call>{WRITTEN}</tool_call>"
+    assert codes_of(f"{words}\n\n{fence}") == []
+    for habits in (NO_TOOLS, Habits(), CALLS):
+        assert codes_of(f"{words}\n\n{call}", habits) == []
+    commented = json.dumps({"name": NAME, "arguments": {"code": f"# {words}\n{CODE}"}})
+    assert codes_of(commented, Habits()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I run this to see whether there are no gaps.",
+        "I have not seen the data. Let me run this:",
+        "I'm not sure, so I execute it:",
+        "The correlation is not known yet; this computes it.",
+        "Ich führe das aus:",
+    ],
+)
+def test_words_that_only_look_like_a_no_stop_nothing(words: str) -> None:
+    assert codes_of(f"{words}\n\n```python\n{CODE}\n```") == [CODE]
+
+
+@pytest.mark.parametrize("before", ["This is how it is called:\n", "An answer.\n```json\n"])
+def test_json_at_the_end_of_an_answer_is_a_part_of_the_answer(before: str) -> None:
+    for habits in (NO_TOOLS, Habits(), CALLS):
+        assert codes_of(f"{before}{WRITTEN}", habits) == []
+
+
+def test_json_alone_is_text_for_a_model_that_has_called_properly() -> None:
+    assert codes_of(WRITTEN, Habits()) == [CODE]
+    assert codes_of(WRITTEN, CALLS) == []
+
+
+def test_a_fence_is_text_for_a_model_that_can_call() -> None:
+    """It shows code to the person then, also when it has not called yet."""
+    assert codes_of(f"```python\n{CODE}\n```", Habits()) == []
 
 
 def test_only_calls_that_were_made_as_calls_count_as_proper() -> None:
     """A model that writes fences is read the same way in its next turn, in any process."""
-    from_fence = mended(Reply(f"```python\n{CODE}\n```"), reads_fences=True).message()
+    from_fence = mended(Reply(f"```python\n{CODE}\n```"), NO_TOOLS).message()
     assert not has_proper_call([{"role": "user", "content": "x"}, from_fence])
     assert has_proper_call([Reply("", [ToolCall("c1", NAME, PROPER)]).message()])

@@ -59,6 +59,12 @@ class PlaysReplies:
             yield piece
 
 
+class KnowsNoTools(PlaysReplies):
+    """Its endpoint has refused the tools."""
+
+    takes_tools = False
+
+
 class NeverStopsWriting:
     """Writes the same words for ever."""
 
