@@ -87,6 +87,7 @@ class ExecutionRoutes:
 
     async def get_execution(self, request: Request) -> Response:
         record = await self._executions.get(*_session(request), _execution_id(request))
+        await self._runner.note_asked(record)
         return json_answer(self._present.execution(record, request))
 
     async def get_events(self, request: Request) -> Response:

@@ -60,6 +60,12 @@ class Attendance:
             saying.cancel()
             await asyncio.gather(saying, return_exceptions=True)
 
+    async def once(self, record: ExecutionRecord) -> None:
+        """For who asks now and then."""
+        if not record.status.is_final and record.terms.cancel_on_disconnect:
+            with suppress(ServiceError):
+                await self._executions.attend(record)
+
     async def over(
         self, record: ExecutionRecord, frames: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[bytes, None]:
@@ -97,6 +103,10 @@ class Runner:
             await self.cancel(record)
             raise ClientDisconnect
         return finished
+
+    async def note_asked(self, record: ExecutionRecord) -> None:
+        """Somebody looks how far it has come, and so waits for it."""
+        await self._attendance.once(record)
 
     async def cancel(self, record: ExecutionRecord) -> None:
         await self._executions.cancel(record.tenant, record.session_id, record.id)

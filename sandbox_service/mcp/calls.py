@@ -18,6 +18,7 @@ from sandbox_service.client import (
     FileInfo,
     OutputChanged,
     ProtocolError,
+    SandboxClient,
     Session,
 )
 from sandbox_service.client.text import size_text
@@ -57,8 +58,9 @@ Work = Callable[[Opened], Awaitable[CallToolResult]]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where calls are carried out: sessions, where links to the service lead, a shared folder."""
+    """Where calls are carried out: the service, its sessions, where links to it lead, a shared folder."""
 
+    client: SandboxClient
     sessions: Sessions
     base_url: str
     keeps_session: bool

@@ -90,7 +90,7 @@ class Exchanges:
             client = SandboxClient(OUR_HOST, key, transport=transport, retries=NO_RETRIES)
             await stack.enter_async_context(client)
             base_url = self._public_url or str(request.base_url)
-            yield Place(NamedSessions(client), base_url.rstrip("/"), keeps_session=False)
+            yield Place(client, NamedSessions(client), base_url.rstrip("/"), keeps_session=False)
 
 
 class _Exchange(Response):

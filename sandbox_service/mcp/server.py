@@ -13,8 +13,12 @@ from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
     ContentBlock,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
+    ReadResourceRequestParams,
+    ReadResourceResult,
     ResourceLink,
     TextContent,
     Tool,
@@ -23,6 +27,7 @@ from mcp_types.version import is_version_at_least
 
 from sandbox_service import __version__
 from sandbox_service.mcp.calls import Calls, Place
+from sandbox_service.mcp.resources import read_resource
 from sandbox_service.mcp.tools import Definition, instructions, tool_of
 
 Context = ServerRequestContext[Any, Any]
@@ -49,6 +54,9 @@ def create_server(
         get_tool_input_schema=served.input_schema,
         on_list_tools=served.list_tools,
         on_call_tool=served.call_tool,
+        on_list_resources=served.list_resources,
+        on_list_resource_templates=served.list_resource_templates,
+        on_read_resource=served.read_resource,
     )
 
 
@@ -81,6 +89,24 @@ class _Served:
         async with self._open_place(context) as place:
             result = await Calls(place, report).call(definition, params.arguments)
             return result_for(context.protocol_version, result)
+        raise AssertionError("unreachable: a place that swallows a failure raises its own")
+
+    async def list_resources(
+        self, context: Context, params: PaginatedRequestParams | None
+    ) -> ListResourcesResult:
+        """None: results link to what there is."""
+        return ListResourcesResult(resources=[])
+
+    async def list_resource_templates(
+        self, context: Context, params: PaginatedRequestParams | None
+    ) -> ListResourceTemplatesResult:
+        return ListResourceTemplatesResult(resource_templates=[])
+
+    async def read_resource(
+        self, context: Context, params: ReadResourceRequestParams
+    ) -> ReadResourceResult:
+        async with self._open_place(context) as place:
+            return await read_resource(place.client, params.uri)
         raise AssertionError("unreachable: a place that swallows a failure raises its own")
 
 

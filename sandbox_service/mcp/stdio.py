@@ -42,7 +42,9 @@ async def serve_stdio(options: StdioOptions) -> None:
         _close_on_signals(kept)
         await _tell_readiness(client)
         try:
-            await _serve(Place(kept, client.base_url, keeps_session=True, folder=options.folder))
+            await _serve(
+                Place(client, kept, client.base_url, keeps_session=True, folder=options.folder)
+            )
         finally:
             await kept.close()
 

@@ -168,6 +168,9 @@ async def test_a_chart_is_an_image_and_a_file_is_a_link_that_works(
 ) -> None:
     async with connected(place, way) as client:
         result = await run(client, CHART)
+        link = only(result, ResourceLink)
+        [read] = (await client.read_resource(link.uri)).contents
+    assert (read.uri, read.mime_type, read.text) == (link.uri, "text/csv", "day,rain\n1,2\n")
     image = only(result, ImageContent)
     assert image.mime_type == "image/png"
     content = base64.b64decode(image.data)
@@ -175,7 +178,6 @@ async def test_a_chart_is_an_image_and_a_file_is_a_link_that_works(
     assert len(content) < 600_000
     assert image.data[:60] not in text_of(result)
     assert image.data[:60] not in json.dumps(result.structured_content)
-    link = only(result, ResourceLink)
     assert (link.name, link.size, link.mime_type) == ("days.csv", 13, "text/csv")
     async with httpx.AsyncClient() as anyone:
         answer = await anyone.get(link.uri)
@@ -325,6 +327,35 @@ async def test_another_tenants_session_is_not_found(
     assert f"No session {session_id}" in text_of(stolen)
     assert "4711" not in text_of(stolen)
     assert text_of(own).startswith("False")
+
+
+@each_once
+async def test_what_results_link_to_is_read_by_its_address_with_the_callers_key(
+    place: ServiceProcess, way: tuple[str, str]
+) -> None:
+    """Every byte; not by another tenant, though the link would open it; not what is too large to be held."""
+    made = "open('raw.bin', 'wb').write(bytes(range(256)) * 4000)"
+    big = "open('big.bin', 'wb').write(bytes(9_000_000))"
+    async with connected(place, way) as client, connected(place, way, place.other_key) as other:
+        artifact = only(await run(client, made), ResourceLink)
+        too_large = only(result := await run(client, big), ResourceLink)
+        session = named(way, result.structured_content["session_id"])
+        await run(client, made, **session)
+        file = only(
+            await client.call_tool("read_file", {"path": "raw.bin", **session}), ResourceLink
+        )
+        for link in (artifact, file):
+            [read] = (await client.read_resource(link.uri)).contents
+            assert base64.b64decode(read.blob) == bytes(range(256)) * 4000
+        for link in (artifact, file):
+            with pytest.raises(MCPError, match="There is no resource"):
+                await other.read_resource(link.uri)
+        with pytest.raises(MCPError, match="at most"):
+            await client.read_resource(too_large.uri)
+        for uri in ("file:///etc/passwd", f"{place.url}/v1/sessions", "nonsense"):
+            with pytest.raises(MCPError, match="There is no resource"):
+                await client.read_resource(uri)
+        assert (await client.list_resources()).resources == []
 
 
 @over_stdio

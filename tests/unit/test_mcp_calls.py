@@ -54,13 +54,13 @@ async def client(service: RestService) -> AsyncIterator[SandboxClient]:
 @pytest.fixture
 def kept(client: SandboxClient) -> Calls:
     """As over stdio."""
-    return Calls(Place(KeptSession(client), "http://s.test", keeps_session=True), Told())
+    return Calls(Place(client, KeptSession(client), "http://s.test", keeps_session=True), Told())
 
 
 @pytest.fixture
 def named(client: SandboxClient) -> Calls:
     """As over HTTP."""
-    return Calls(Place(NamedSessions(client), "http://s.test", keeps_session=False), Told())
+    return Calls(Place(client, NamedSessions(client), "http://s.test", keeps_session=False), Told())
 
 
 async def run(calls: Calls, code: str, **arguments: Any) -> CallToolResult:
