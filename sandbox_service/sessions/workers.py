@@ -152,12 +152,10 @@ class Workers:
 
     async def _cancel_unattended(self, record: ExecutionRecord) -> None:
         """Whoever was told to come back, by a process that stopped or died, has some time to do so from now."""
-        seconds, misses = self._tools.return_s, 0
-        while (
-            misses < 2
-        ):  # after one it is waited: while the store was away nobody could say a word
-            left_s = await self._attended_for(record, seconds)
-            seconds, misses = 0.0, 0 if left_s else misses + 1
+        seconds, was_missed = self._tools.return_s, False
+        # Asked once more after a miss: while the store was away nobody could say a word.
+        while (left_s := await self._attended_for(record, seconds)) or not was_missed:
+            seconds, was_missed = 0.0, not left_s
             await self._tools.clock.sleep(left_s or self._tools.return_s / 3)
         logger.info("execution_unattended execution=%s", record.id)
         try:
