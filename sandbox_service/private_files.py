@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from sandbox_service.durable_files import sync
+
 
 def open_private(path: Path | str, flags: int) -> int:
     """A descriptor of the file, made with mode 0600 when it is missing. An opener for `open` as well.
@@ -28,6 +30,7 @@ def make_private_directory(path: Path) -> None:
         return
     make_private_directory(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+    sync(path.parent)
     if os.geteuid() == 0:
         about = os.stat(path.parent)
         os.chown(path, about.st_uid, about.st_gid)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from sandbox_service.domain.errors import NotFound, TooLarge
 from sandbox_service.domain.ports import Blob, FileStream
+from sandbox_service.durable_files import Sync, put_in_place, sync
 from sandbox_service.files.places import draft_of, is_key, place
 from sandbox_service.files.threads import in_thread
 from sandbox_service.private_files import make_private_directory, open_private
@@ -20,16 +21,18 @@ CHUNK_BYTES = 1024 * 1024
 class DirectoryBlobStore:
     """Keeps each blob as a file under `root`, which is made when first needed.
 
-    Readers see all of a blob or nothing. Nothing is left of a `put` that failed or was cancelled.
+    Readers see all of a blob or nothing; one that was put is on the disk. Nothing is left of a `put` that
+    failed or was cancelled.
     A blob of up to 1 MiB costs one thread hop each way.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sync: Sync = sync) -> None:
         self._root = root
+        self._sync = sync
 
     async def put(self, key: str, chunks: AsyncIterator[bytes], max_bytes: int) -> Blob:
         """Store what `chunks` yield. Raises TooLarge above `max_bytes`, Unavailable (disk)."""
-        draft = _Draft(place(self._root, key))
+        draft = _Draft(place(self._root, key), self._sync)
         try:
             async for batch in _batches(chunks, max_bytes):
                 await in_thread(partial(draft.write, batch))
@@ -80,8 +83,9 @@ async def _batches(chunks: AsyncIterator[bytes], max_bytes: int) -> AsyncIterato
 class _Draft:
     """A blob as it is written; it gets its name with the last batch. For one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, sync: Sync) -> None:
         self.size = 0
+        self._sync = sync
         self._path = path
         self._draft = draft_of(path)
         self._file: BinaryIO | None = None
@@ -99,7 +103,7 @@ class _Draft:
             self._write_all(self._file, piece)
         if batch.is_last:
             self._file.close()
-            self._draft.replace(self._path)
+            put_in_place(self._draft, self._path, self._sync)
 
     def _write_all(self, file: BinaryIO, piece: bytes) -> None:
         self._hash.update(piece)

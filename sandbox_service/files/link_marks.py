@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sandbox_service.domain.errors import InvalidRequest
+from sandbox_service.durable_files import put_in_place
 from sandbox_service.files.places import LINKS_SUFFIX, draft_of, is_key, place
 from sandbox_service.files.threads import storage_error
 from sandbox_service.private_files import make_private_directory, write_private
@@ -56,7 +57,7 @@ class DirectoryLinkMarks:
             make_private_directory(path.parent)
             write_private(draft, b"")
             os.utime(draft, ns=(now_us * 1000, now_us * 1000))
-            draft.replace(path)
+            put_in_place(draft, path)
         except OSError as error:
             raise storage_error(error) from error
         finally:

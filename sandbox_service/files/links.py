@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 from sandbox_service.domain.errors import PermissionDenied, Unavailable
 from sandbox_service.domain.ports import Clock
+from sandbox_service.durable_files import sync
 from sandbox_service.files.link_marks import LinkMarks, NoMarks
 from sandbox_service.files.places import draft_of
 from sandbox_service.private_files import make_private_directory, open_private
@@ -49,6 +50,7 @@ def _make(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)  # unlike a rename, never over a key that another process made
+        sync(path.parent)
     except FileExistsError:
         return
     finally:

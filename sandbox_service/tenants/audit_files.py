@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox_service.domain.values import MIB
+from sandbox_service.durable_files import sync
 from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.audit_chain import BrokenChain, Head, check_line, link_event
 
@@ -55,7 +56,7 @@ class AuditFiles:
                 os.fdatasync(file.fileno())
                 self._seen = (path, file.tell())
             if size == 0:
-                _sync_directory(self._directory)
+                sync(self._directory)
         return self._head
 
     @property
@@ -174,14 +175,6 @@ def _head_of(line: bytes) -> Head:
         return check_line(line, None) if line else Head()
     except BrokenChain:
         return Head(0, hashlib.sha256(line).hexdigest())
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from sandbox_service.domain.errors import NotFound, Unavailable
 from sandbox_service.domain.quota_rules import TenantLimits
+from sandbox_service.durable_files import put_in_place
 from sandbox_service.private_files import make_private_directory, open_private
 from sandbox_service.tenants.records import FreshKey, KeyBook, KeyRecord
 
@@ -88,9 +89,7 @@ class KeyFile:
         try:
             with open(open_private(draft, os.O_WRONLY | os.O_EXCL), "wb") as file:
                 file.write(book.model_dump_json(indent=1, exclude_unset=True).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            put_in_place(draft, self._path)
         finally:
             draft.unlink(missing_ok=True)
 

@@ -13,8 +13,10 @@ from typing import Any
 import orjson
 
 from sandbox_service.domain.errors import StoreUnavailable
+from sandbox_service.durable_files import put_in_place
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import from_json
+from sandbox_service.store.memory.syncing import Syncer
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,8 @@ class Log:
     """An append-only file of entries, written anew when it has grown to several times what it holds.
 
     One process at a time: a second one that opens it gets StoreInUse. A disk that is full costs the
-    next process what could not be written, never this one its memory.
+    next process what could not be written, never this one its memory. What is written outlives this process
+    at once; on the disk it is a moment later, by a thread, once for all that was written in it.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Log:
         self._rewrite_at = bounds.smallest_log_bytes
         self._is_failing = False
         self._heal_at = 0.0
+        self._syncer = Syncer(self._note_failure)
 
     def open(self) -> Iterator[Entry]:
         """Take the log for this process; yields what it holds, oldest first."""
@@ -76,6 +80,7 @@ class Log:
         except OSError as error:
             self._note_failure(error)
             return
+        self._syncer.want(self._file)
         self._size += len(line)
         if self._size > self._rewrite_at:
             self.rewrite()
@@ -93,17 +98,20 @@ class Log:
                 file.writelines(_line(entry) for entry in self._entries())
                 self._size = file.tell()
             replacement = _locked(fresh)
-            fresh.replace(self._path)
+            put_in_place(fresh, self._path)
         except OSError as error:
             fresh.unlink(missing_ok=True)
             self._note_failure(error)
             return
+        self._syncer.want(replacement)  # before its number can be another file's
         os.close(self._file)
         self._file = replacement
         self._is_failing = False
         self._rewrite_at = max(self._bounds.smallest_log_bytes, GROWTH * self._size)
 
     def close(self) -> None:
+        """All that was written is on the disk after it."""
+        self._syncer.close()
         os.close(self._file)
 
     def _note_failure(self, error: OSError) -> None:
