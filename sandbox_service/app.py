@@ -220,7 +220,9 @@ class Rooms:
 
     def _make_oversight(self) -> Oversight:
         recorded = frozenset(self._settings.audit_record_tenants)
-        return Oversight(self._clock, self.tenancy.quotas, self.tenancy.audit, recorded)
+        return Oversight(
+            self._clock, self.tenancy.quotas, self.tenancy.audit, recorded, self._backend
+        )
 
     async def load_stored_bytes(self) -> None:
         await self.tenancy.quotas.load_stored(self._artifacts.stored_bytes)
@@ -262,6 +264,7 @@ class Rooms:
             self._source,
             self._ender,
             self._adoption,
+            self._oversight,
         )
         return Workers(tools, reviver, self._ender, self._finisher, self._metrics)
 
@@ -344,6 +347,7 @@ class Rooms:
             self._artifacts,
             self.tenancy.quotas,
             self._metrics,
+            self._oversight,
         )
 
     async def begin_drain(self) -> None:

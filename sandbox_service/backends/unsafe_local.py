@@ -117,6 +117,14 @@ class UnsafeLocalBackend:
     def can_resize(self, template: Template) -> bool:
         return False
 
+    @property
+    def counts_cpu(self) -> bool:
+        return False
+
+    async def cpu_s(self, ref: SandboxRef) -> float | None:
+        """None: nobody counts here."""
+        return None
+
     async def _spawn(self, spec: SandboxSpec, directory: Path) -> int:
         # Not a child of the event loop, which would end it when the service stops; and at once, so that
         # who is cancelled leaves nothing that is not known.

@@ -239,6 +239,31 @@ class SandboxLabeller(Protocol):
         ...
 
 
+class SandboxMeter(Protocol):
+    """Counts what sandboxes use. Every backend is one."""
+
+    @property
+    def counts_cpu(self) -> bool:
+        """False where nobody counts."""
+        ...
+
+    async def cpu_s(self, ref: SandboxRef) -> float | None:
+        """CPU seconds of all processes that the sandbox has had; None when there is no count now.
+
+        Raises EngineUnavailable.
+        """
+        ...
+
+
+class NoMeter:
+    """Nobody counts."""
+
+    counts_cpu = False
+
+    async def cpu_s(self, ref: SandboxRef) -> float | None:
+        return None
+
+
 class BlobStore(Protocol):
     """Bytes kept outside the sandboxes."""
 

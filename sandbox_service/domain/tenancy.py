@@ -120,6 +120,10 @@ class Quotas(Protocol):
         """Count CPU seconds of the present day (UTC)."""
         ...
 
+    def meter_cpu(self, tenant: str, meter: str, total_s: float) -> None:
+        """Count what `meter` has advanced since it was read last, whoever read it; the first reading counts nothing."""
+        ...
+
 
 class AuditLog(Protocol):
     """What is written down of who did what."""
@@ -168,6 +172,9 @@ class NoQuotas:
         return
 
     def spend_cpu(self, tenant: str, seconds: float) -> None:
+        return
+
+    def meter_cpu(self, tenant: str, meter: str, total_s: float) -> None:
         return
 
 

@@ -53,6 +53,7 @@ class SessionEnder:
             return record
         try:
             await self._end_its_executions(record)
+            await self._oversight.read_meter(record.tenant, record.sandbox)
             await self._lines.close(session_id)
             for ref in record.sandboxes:
                 await self._stop_ended(record, ref)

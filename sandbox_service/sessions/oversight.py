@@ -1,14 +1,16 @@
 """Sessions and executions held against their tenant's quotas, and written down in the audit log."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from sandbox_service.domain.errors import ServiceError
 from sandbox_service.domain.json_values import clean_text
-from sandbox_service.domain.ports import Clock
+from sandbox_service.domain.ports import Clock, NoMeter, SandboxMeter
 from sandbox_service.domain.tenancy import (
     CALLER,
     AuditLog,
@@ -22,9 +24,12 @@ from sandbox_service.domain.values import (
     ArtifactRecord,
     ExecutionRecord,
     Output,
+    SandboxRef,
     SessionRecord,
     SessionStatus,
 )
+
+logger = logging.getLogger(__name__)
 
 NAMED_FILES = 10
 LONGEST_PATH = 120
@@ -42,6 +47,7 @@ class Oversight:
     quotas: Quotas = field(default_factory=NoQuotas)
     audit: AuditLog = field(default_factory=NoAudit)
     recorded_tenants: frozenset[str] = frozenset()
+    meter: SandboxMeter = field(default_factory=NoMeter)
 
     async def claim_session(self, record: SessionRecord) -> None:
         """Raises RateLimited `quota_sessions`."""
@@ -78,6 +84,21 @@ class Oversight:
         self.quotas.release(record.tenant, Held.SESSIONS, record.id)
         await self.quotas.flush()
 
+    async def read_meter(self, tenant: str, ref: SandboxRef | None) -> None:
+        """Count the CPU seconds that a sandbox has used since it was last asked, between cells as well.
+
+        To be called often: asked twice, or by two replicas, it counts nothing twice.
+        """
+        if ref is None or not self.meter.counts_cpu:
+            return
+        try:
+            total_s = await self.meter.cpu_s(ref)
+        except ServiceError as error:
+            logger.warning("meter_not_read sandbox=%s %s", ref.sandbox_id, error.code)
+            return
+        if total_s is not None:
+            self.quotas.meter_cpu(tenant, ref.sandbox_id, total_s)
+
     async def claim_execution(self, record: ExecutionRecord) -> None:
         """Raises RateLimited `quota_executions` or `quota_cpu_seconds`."""
         await self.quotas.require_cpu(record.tenant)
@@ -89,9 +110,10 @@ class Oversight:
         await self.quotas.flush()
 
     def execution_ended(self, record: ExecutionRecord) -> None:
-        """CPU seconds are counted as all that it can have used: its time, on all its CPUs."""
+        """Where no meter counts CPU seconds, they are all that it can have used: its time, on all its CPUs."""
         duration_s = self._duration_s(record)
-        self.quotas.spend_cpu(record.tenant, duration_s * record.terms.cpus)
+        if not self.meter.counts_cpu:
+            self.quotas.spend_cpu(record.tenant, duration_s * record.terms.cpus)
         self.audit.record(
             "execution.finished",
             tenant=record.tenant,

@@ -21,6 +21,7 @@ from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.leader import Leader
 from sandbox_service.sessions.metrics import Metrics
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.pool import WarmPool
 from sandbox_service.sessions.records import SessionRecords
 from sandbox_service.sessions.terms import shifted
@@ -52,6 +53,7 @@ class Reaper:
         artifacts: Artifacts,
         quotas: Quotas,
         metrics: Metrics,
+        oversight: Oversight,
     ) -> None:
         self._stores = stores
         self._records = records
@@ -63,6 +65,7 @@ class Reaper:
         self._artifacts = artifacts
         self._quotas = quotas
         self._metrics = metrics
+        self._oversight = oversight
         self._suspects: dict[str, float] = {}  # orphans, and since when
         self._left_over: list[SandboxRef] = []  # orphans that are to be stopped
 
@@ -100,6 +103,12 @@ class Reaper:
         """Count what is stored anew: a replica that was killed may have counted ahead of what it kept."""
         if await self._leader.leads():
             await self._quotas.load_stored(self._artifacts.stored_bytes)
+
+    async def read_meters(self) -> None:
+        """Count what sandboxes use between their cells."""
+        if self._oversight.meter.counts_cpu and await self._leader.leads():
+            for record in await self._stores.sessions.list(LIVE):
+                await self._oversight.read_meter(record.tenant, record.sandbox)
 
     async def drop_artifacts(self) -> None:
         if await self._leader.leads():

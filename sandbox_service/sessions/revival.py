@@ -6,6 +6,7 @@ from sandbox_service.domain.values import SandboxRef, SandboxState, SessionRecor
 from sandbox_service.sessions.adoption import Adoption
 from sandbox_service.sessions.ending import SessionEnder
 from sandbox_service.sessions.lines import SandboxLines
+from sandbox_service.sessions.oversight import Oversight
 from sandbox_service.sessions.provisioning import Provisioned
 from sandbox_service.sessions.records import SessionRecords, require_live
 from sandbox_service.sessions.source import SandboxSource
@@ -26,6 +27,7 @@ class Reviver:
         source: SandboxSource,
         ender: SessionEnder,
         adoption: Adoption,
+        oversight: Oversight,
     ) -> None:
         self._records = records
         self._backend = backend
@@ -33,6 +35,7 @@ class Reviver:
         self._source = source
         self._ender = ender
         self._adoption = adoption
+        self._oversight = oversight
 
     async def revive(self, session_id: str) -> SessionRecord | None:
         """Put the session on a new sandbox, with the epoch raised and an empty workspace.
@@ -54,6 +57,7 @@ class Reviver:
             await self._ender.stop_sandbox(provisioned.ref)
             raise
         self._lines.put(session_id, provisioned.ref, provisioned.sandbox)
+        await self._oversight.read_meter(moved.tenant, moved.sandbox)
         await self._adoption.label(moved)
         return moved
 

@@ -95,6 +95,7 @@ class Run:
                 )
             )
             final = self._final(status, duration_s, session, artifacts)
+            await self._tools.oversight.read_meter(final.tenant, self._line.ref)
             await self._tools.oversight.release_execution(final)
             return Finished(final, await self._writer.finish(final))
 

@@ -167,6 +167,9 @@ class SessionService:
             await self._ender.stop_sandbox(provisioned.ref)
             raise
         self._lines.put(record.id, provisioned.ref, provisioned.sandbox)
+        await self._oversight.read_meter(
+            ready.tenant, ready.sandbox
+        )  # its start is not the tenant's
         await self._adoption.label(ready)
         elapsed_s = self._records.clock.monotonic() - started
         self._metrics.session_open_seconds.labels(provisioned.source).observe(elapsed_s)

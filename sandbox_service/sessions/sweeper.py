@@ -72,6 +72,7 @@ class Sweeper:
             group.create_task(self._repeat(self._workers.take_over, times.cull_every_s))
             group.create_task(self._repeat(self.cull, times.cull_every_s))
             group.create_task(self._repeat(self._reaper.reap, times.reap_every_s))
+            group.create_task(self._repeat(self._reaper.read_meters, times.reap_every_s))
             group.create_task(self._repeat(self._reaper.drop_artifacts, times.reap_every_s))
             group.create_task(self._repeat(self._reaper.recount_stored, RECOUNT_EVERY_S))
             group.create_task(self._repeat(self._close_lines, LINES_EVERY_S))

@@ -1,7 +1,7 @@
 """Quotas of tenants in this process's memory: exact in one process, gone with it."""
 
 import math
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +22,8 @@ from sandbox_service.domain.quota_rules import (
 from sandbox_service.domain.tenancy import Held, Sizes
 from sandbox_service.tenants.bucket import TokenBucket
 from sandbox_service.tenants.holders import Holders
+
+METERS_KEPT = 10_000
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class MemoryQuotas:
         self._clock = clock
         self._holders = {held: Holders() for held in Held}
         self._uses: defaultdict[str, _Use] = defaultdict(_Use)
+        self._meters: OrderedDict[str, float] = OrderedDict()  # those read last at the end
 
     def running(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
@@ -84,6 +87,10 @@ class MemoryQuotas:
         """How many the tenant holds now."""
         return self._holders[held].count(tenant)
 
+    def spent_cpu_s(self, tenant: str) -> float:
+        """How many CPU seconds the tenant has spent today."""
+        return self._today(tenant).cpu_seconds
+
     def stored(self, tenant: str) -> int:
         """How many bytes of the tenant are stored now."""
         return self._uses[tenant].stored_bytes
@@ -120,6 +127,13 @@ class MemoryQuotas:
 
     def spend_cpu(self, tenant: str, seconds: float) -> None:
         self._today(tenant).cpu_seconds += seconds
+
+    def meter_cpu(self, tenant: str, meter: str, total_s: float) -> None:
+        last_s = self._meters.pop(meter, total_s)
+        self._meters[meter] = max(last_s, total_s)
+        self.spend_cpu(tenant, self._meters[meter] - last_s)
+        if len(self._meters) > METERS_KEPT:
+            self._meters.popitem(last=False)
 
     def _today(self, tenant: str) -> _Use:
         use, today = self._uses[tenant], self._clock.now().date()

@@ -144,6 +144,18 @@ async def test_stored_bytes_are_refused_whole_and_counted_when_they_go(place: Pl
     assert await granted([quotas.store("a", 100)]) == 1
 
 
+async def test_a_meter_counts_what_it_has_advanced_whoever_reads_it(place: Place) -> None:
+    """From the first reading on; read twice, or late, it counts nothing twice."""
+    quotas = await place.make(cpu_seconds_per_day=10)
+    for total_s in (100, 104, 104, 102, 109):
+        quotas.meter_cpu("a", "box_1", total_s)
+    quotas.meter_cpu("a", "box_2", 1000)
+    await quotas.require_cpu("a")
+    quotas.meter_cpu("a", "box_2", 1001)
+    await refusal_of(quotas.require_cpu("a"))
+    await quotas.require_cpu("b")
+
+
 async def test_cpu_seconds_are_there_again_the_next_day(place: Place, clock: SteppedClock) -> None:
     quotas = await place.make(cpu_seconds_per_day=10)
     clock.advance(6 * 3600)

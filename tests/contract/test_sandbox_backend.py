@@ -223,6 +223,25 @@ async def test_the_control_directorys_mode_lets_the_sandbox_only_pass(
     assert stat.S_IMODE(os.stat(Path(live_ref.address).parent).st_mode) == 0o711
 
 
+async def test_what_a_sandbox_uses_between_its_cells_is_counted(
+    house: House, live: Any, live_ref: SandboxRef
+) -> None:
+    """By the host's groups and by the engine alike, also of a process that no cell waits for."""
+    if not house.is_isolated:
+        assert await house.backend.cpu_s(live_ref) is None
+        return
+    await execute(live, "import subprocess, sys")
+    before_s = await house.backend.cpu_s(live_ref)
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    await execute(live, f"process = subprocess.Popen([sys.executable, '-c', {burn!r}])")
+    async with asyncio.timeout(60):
+        while await house.backend.cpu_s(live_ref) < before_s + 0.4:
+            await asyncio.sleep(0.1)
+    asked_s = await house.backend._engine.cpu_s(live_ref.engine_id)
+    assert asked_s >= before_s + 0.4
+    assert await house.backend._engine.cpu_s("no-such-container") is None
+
+
 async def test_out_of_memory_is_counted_by_the_engine(house: House) -> None:
     """A kernel killed for memory raises the count; one that kills itself does not."""
     if house.kind != "docker":

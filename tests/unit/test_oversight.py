@@ -15,6 +15,7 @@ from sandbox_service.domain.values import (
     ExecutionRecord,
     ExecutionStatus,
     ExecutionTerms,
+    SandboxRef,
     SessionStatus,
 )
 from sandbox_service.sessions.oversight import Oversight, output_size
@@ -36,11 +37,15 @@ from tests.unit.fakes.replica import TENANT, Replica, replica_on, running
 
 
 @asynccontextmanager
-async def desk_on(backend: InstantBackend, timeout_s: float = 5) -> AsyncIterator[Replica]:
+async def desk_on(
+    backend: InstantBackend, timeout_s: float = 5, **parts: object
+) -> AsyncIterator[Replica]:
     """A service whose tenant may have two sessions at once."""
     limits = TenantLimits(sessions=2)
     with open_memory_stores(StoreBounds()) as stores:
-        async with replica_on(stores, backend, limits=limits, start_timeout_s=timeout_s) as desk:
+        async with replica_on(
+            stores, backend, limits=limits, start_timeout_s=timeout_s, **parts
+        ) as desk:
             yield desk
 
 
@@ -147,6 +152,32 @@ async def test_cpu_is_counted_as_time_on_all_cpus_also_of_what_was_cut_off(
     quotas.spend_cpu("first", 0.002)
     with pytest.raises(RateLimited):
         await quotas.require_cpu("first")
+
+
+class Meter:
+    """A meter that shows what it is told to."""
+
+    counts_cpu = True
+
+    def __init__(self) -> None:
+        self.total_s = 50.0
+
+    async def cpu_s(self, ref: SandboxRef) -> float | None:
+        return self.total_s
+
+
+async def test_what_a_sandbox_uses_between_its_cells_counts_and_its_start_does_not() -> None:
+    meter = Meter()
+    async with desk_on(PlaysCells(), meter=meter) as desk:
+        session = await desk.open()
+        await desk.wait(await desk.submit(session))
+        assert desk.quotas.spent_cpu_s(TENANT) == 0
+        meter.total_s += 7
+        await desk.reaper.read_meters()
+        assert desk.quotas.spent_cpu_s(TENANT) == 7
+        meter.total_s += 1
+        await desk.sessions.close(TENANT, session.id)
+        assert desk.quotas.spent_cpu_s(TENANT) == 8
 
 
 async def test_an_execution_is_written_down_without_its_code_and_output() -> None:

@@ -182,6 +182,15 @@ class DockerBackend:
         """Have `find` give these labels, besides those of the start, until the sandbox is stopped."""
         await asyncio.to_thread(label_files.write, self._root, ref.sandbox_id, labels)
 
+    @property
+    def counts_cpu(self) -> bool:
+        return True
+
+    async def cpu_s(self, ref: SandboxRef) -> float | None:
+        """By the host's control groups; where those are not to be seen the engine is asked."""
+        used_s = self._groups.cpu_s(ref.engine_id)
+        return await self._engine.cpu_s(ref.engine_id) if used_s is None else used_s
+
     def _place(self, spec: SandboxSpec) -> SandboxRef:
         directory = self._directory(spec.sandbox_id)
         address = control_directory.socket_path(directory)

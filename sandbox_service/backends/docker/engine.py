@@ -91,6 +91,13 @@ class Engine:
         """Change the limits of a running container. The client's own call lacks some of them."""
         await self.call(lambda client: _update(client, container, resources, self._timeout_s))
 
+    async def cpu_s(self, container: str) -> float | None:
+        """CPU seconds of all its processes; None when there is no such container, or it does not run."""
+        try:
+            return await self.call(lambda client: _cpu_s(client, container))
+        except APIError:
+            return None
+
     def _run(self, operation: Callable[[docker.APIClient], T]) -> T:
         try:
             return operation(self._client)
@@ -114,6 +121,12 @@ def _capacity(client: docker.APIClient) -> Capacity:
 def _create(client: docker.APIClient, body: dict[str, Any], name: str) -> str:
     created = client.create_container_from_config(body, name)  # type: ignore[no-untyped-call]
     return str(created["Id"])
+
+
+def _cpu_s(client: docker.APIClient, container: str) -> float | None:
+    stats = client.stats(container, decode=None, stream=False, one_shot=True)
+    used_ns = stats.get("cpu_stats", {}).get("cpu_usage", {}).get("total_usage")
+    return used_ns / 1e9 if used_ns else None
 
 
 def _update(

@@ -52,22 +52,20 @@ def _field(text: str | None, name: str) -> int | None:
 class MemoryKills:
     """Memory kills of each container, by the kernel's count; by the engine's events where that is not to be had.
 
-    A container that has ended has no group any more: then what the engine told since counts on from there.
+    A container that has ended has no group any more: then it is the higher of what was read last and told.
     """
 
     def __init__(self, groups: ControlGroups, events: EngineEvents) -> None:
         self._groups = groups
         self._events = events
-        self._counted: dict[str, tuple[int, int]] = {}
+        self._counted: dict[str, int] = {}
 
     def of(self, container: str) -> int:
-        told = self._events.oom_kills(container)
         counted = self._groups.oom_kills(container)
-        if counted is not None:
-            self._counted[container] = counted, told
-            return counted
-        base, told_then = self._counted.get(container, (0, 0))
-        return base + told - told_then
+        if counted is None:
+            return max(self._counted.get(container, 0), self._events.oom_kills(container))
+        self._counted[container] = counted
+        return counted
 
     def is_counted(self, container: str) -> bool:
         """Whether it is the kernel's count."""

@@ -20,7 +20,7 @@ RETRY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One argument list of the script: `kind` is release, discard or spend."""
+    """One argument list of the script: `kind` is release, discard, spend or meter."""
 
     kind: str
     tenant: str

@@ -8,6 +8,7 @@
     quota:stored:changed       hash, tenant to the time of the last change
     quota:stored:loaded        there once `quota:stored` was read from the catalog
     quota:cpu:{day}            hash, tenant to CPU seconds; expires after two days
+    quota:meter:{meter}        what it showed when it was read last; expires two days after that
     quota:sent:{sender}        the number of the sender's last batch of changes; expires after a day
 
 Times are milliseconds of Redis's own clock: one clock for all replicas, wherever they run. A holder is
@@ -153,6 +154,14 @@ end
 function change.spend(tenant, day, seconds)
   redis.call('HINCRBYFLOAT', prefix .. 'cpu:' .. day, tenant, seconds)
   redis.call('EXPIRE', prefix .. 'cpu:' .. day, 172800)
+end
+function change.meter(tenant, what, total)
+  local day, meter = what:match('^(%S+) (.*)$')
+  local key = prefix .. 'meter:' .. meter
+  local last = tonumber(redis.call('GET', key) or total)
+  if tonumber(total) < last then return end
+  redis.call('SET', key, total, 'EX', 172800)
+  change.spend(tenant, day, string.format('%.6f', tonumber(total) - last))
 end
 
 local sent = prefix .. 'sent:' .. ARGV[1]

@@ -164,6 +164,10 @@ class RedisQuotas:
     def spend_cpu(self, tenant: str, seconds: float) -> None:
         self._changes.put(Change("spend", tenant, self._today(), f"{seconds:.6f}"))
 
+    def meter_cpu(self, tenant: str, meter: str, total_s: float) -> None:
+        what = f"{self._today()} {meter}"
+        self._changes.put(Change("meter", tenant, what, f"{total_s:.6f}"))
+
     def _today(self) -> str:
         return self._clock.now().date().isoformat()
 

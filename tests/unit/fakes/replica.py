@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from sandbox_service.domain.ports import ChangedFile, WorkspaceFiles
+from sandbox_service.domain.ports import ChangedFile, NoMeter, SandboxMeter, WorkspaceFiles
 from sandbox_service.domain.quota_rules import LimitsOf
 from sandbox_service.domain.requests import ExecuteCode, OpenSession
 from sandbox_service.domain.stores import Stores
@@ -103,12 +103,13 @@ class Replica:
     start_timeout_s: float = 5
     pool_size: PoolSize | None = None
     queue_length: int = 8
+    meter: SandboxMeter = field(default_factory=NoMeter)
 
     def __post_init__(self) -> None:
         stores, backend, clock = self.stores, self.backend, self.clock
         self.metrics, self.audit = Metrics(), MemoryAudit()
         self.quotas = GivesBackLate(lambda tenant: self.limits, SharedRoom(8, frozenset), clock)
-        self.oversight = Oversight(clock, self.quotas, self.audit)
+        self.oversight = Oversight(clock, self.quotas, self.audit, meter=self.meter)
         self.records = SessionRecords(stores.sessions, clock)
         self.lines = SandboxLines(backend)
         self.leader = Leader(stores.replicas)
@@ -130,7 +131,13 @@ class Replica:
         self.pools = {} if self.pool_size is None else {"python": self._pool(self.pool_size)}
         self.source = SandboxSource(self.records, self.provisioner, backend, self.pools, TEMPLATES)
         self.reviver = Reviver(
-            self.records, backend, self.lines, self.source, self.ender, self.adoption
+            self.records,
+            backend,
+            self.lines,
+            self.source,
+            self.ender,
+            self.adoption,
+            self.oversight,
         )
         self.workers = self._make_workers()
         self.executions = ExecutionService(
@@ -197,6 +204,7 @@ class Replica:
             self.artifacts,  # type: ignore[arg-type]
             self.quotas,
             self.metrics,
+            self.oversight,
         )
 
     async def open(self) -> SessionRecord:
