@@ -14,7 +14,9 @@ from typing import Any
 import uvicorn
 
 from sandbox_service.api.app import create_api
+from sandbox_service.api.connections import Connections, connection_bounds
 from sandbox_service.api.drain import Drain
+from sandbox_service.api.http_protocol import bounded_protocol
 from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Pace
 from sandbox_service.backends.docker.backend import DockerBackend
@@ -458,6 +460,8 @@ def _server_config(settings: Settings, services: Services) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
+        http=bounded_protocol(Connections(connection_bounds(settings), services.registry)),
+        ws="none",
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from starlette.requests import Request
 
+from sandbox_service.api.bodies import check_query
 from sandbox_service.domain.errors import (
     NotYours,
     PermissionDenied,
@@ -101,7 +102,7 @@ class Gate:
         """The caller, if the rule lets it in. Raises Unauthenticated or PermissionDenied."""
         if Carrier.ANYONE in rule.carriers:
             return ANYONE
-        if Carrier.LINK in rule.carriers and "signature" in request.query_params:
+        if Carrier.LINK in rule.carriers and _names_signature(request):
             return self._by_link(rule, request)
         return self._by_key(rule, request)
 
@@ -125,6 +126,11 @@ class Gate:
                 return self._by_key(rule, request)
             raise
         return Principal(tenant="", scopes=frozenset({Scope.READ}), artifact_id=artifact_id)
+
+
+def _names_signature(request: Request) -> bool:
+    check_query(request.scope)
+    return "signature" in request.query_params
 
 
 def _bearer(request: Request) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
+from starlette.types import Scope
 
 from sandbox_service.api.errors import BodyStalled, invalid
 from sandbox_service.domain.errors import InvalidRequest, NotFound, TooLarge
@@ -15,6 +16,10 @@ from sandbox_service.domain.names import clean_path
 KIB = 1024
 SMALL_BODY_BYTES = 64 * KIB
 STALL_S = 60.0
+MOST_VALUES = 1000
+"""Of one JSON body; ours have some dozen."""
+MOST_PARAMETERS = 100
+"""Of one query."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,10 +32,27 @@ async def read_model(
     An empty body is an empty object.
     """
     body = await read_body(request, max_bytes)
+    check_values(body, MOST_VALUES)
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def check_values(body: bytes, most: int) -> None:
+    """Raises InvalidRequest when there is more JSON than `most` values in the body, before any is made.
+
+    What stands in strings does not count.
+    """
+    if _values_in(body) <= most:
+        return
+    quoted = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"', 4 * most)
+    if len(quoted) > 4 * most or _values_in(b"".join(quoted[::2])) > most:
+        raise InvalidRequest(f"The body holds more than {most} values.", param="body")
+
+
+def _values_in(text: bytes) -> int:
+    return len(text) - len(text.translate(None, b",[{"))
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
@@ -71,10 +93,17 @@ def _too_large(max_bytes: int) -> TooLarge:
 
 def read_query(request: Request, model: type[Model]) -> Model:
     """The query as `model`; parameters that it does not know are ignored."""
+    check_query(request.scope)
     try:
         return model.model_validate(dict(request.query_params))
     except ValidationError as error:
         raise invalid(error) from None
+
+
+def check_query(scope: Scope) -> None:
+    """Raises InvalidRequest for more parameters than anybody needs."""
+    if scope["query_string"].count(b"&") >= MOST_PARAMETERS:
+        raise InvalidRequest(f"A query may have {MOST_PARAMETERS} parameters.", param="query")
 
 
 def workspace_path(request: Request) -> str:

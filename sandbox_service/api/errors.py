@@ -40,6 +40,19 @@ class BodyStalled(InvalidRequest):
     retryable = True
 
 
+class HeadStalled(InvalidRequest):
+    code = "head_stalled"
+    retryable = True
+
+
+class HeadTooLarge(InvalidRequest):
+    code = "head_too_large"
+
+
+class TooManyConnections(Unavailable):
+    code = "too_many_connections"
+
+
 class RangeNotSatisfiable(InvalidRequest):
     code = "range_not_satisfiable"
 
@@ -51,11 +64,13 @@ STATUS: dict[type[ServiceError], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     BodyStalled: 408,
+    HeadStalled: 408,
     Conflict: 409,
     SessionGone: 410,
     TooLarge: 413,
     RangeNotSatisfiable: 416,
     RateLimited: 429,
+    HeadTooLarge: 431,
     ServiceError: 500,
     Unavailable: 503,
     WorkspaceFull: 507,

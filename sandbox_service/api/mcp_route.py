@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from sandbox_service.api.access import ACCESS
 from sandbox_service.api.auth import Gate
-from sandbox_service.api.bodies import read_body
+from sandbox_service.api.bodies import MOST_VALUES, check_values, read_body
 from sandbox_service.api.endpoint import Guarded
 from sandbox_service.domain.errors import NotFound, PermissionDenied
 from sandbox_service.domain.extras import MissingExtra
@@ -56,7 +56,9 @@ class McpRoute:
     async def post_mcp(self, request: Request) -> Response:
         check_origin(request.headers, self._public_url)
         exchanges = self._exchanges or await self._opened()
-        return exchanges.take(request, await read_body(request, exchanges.most_body_bytes))
+        body = await read_body(request, exchanges.most_body_bytes)
+        check_values(body, MOST_VALUES)
+        return exchanges.take(request, body)
 
     async def _opened(self) -> "Exchanges":
         """The room, imported with the first call: half a second that no other start has to pay."""

@@ -12,6 +12,9 @@ from sandbox_service.api.bodies import limited
 from sandbox_service.domain.errors import InvalidRequest
 
 _LONGEST_FIELD_BYTES = 4096
+_LONGEST_BOUNDARY = 200
+_MOST_HEAD_BYTES = 16 * 1024
+_MOST_PARTS = 1000
 _MALFORMED = "The body is not a valid multipart form."
 _END = object()
 
@@ -55,6 +58,10 @@ def _boundary(request: Request) -> bytes:
         raise InvalidRequest(
             "Content-Type must be multipart/form-data with a boundary.", param="Content-Type"
         )
+    if len(options[b"boundary"]) > _LONGEST_BOUNDARY:
+        raise InvalidRequest(
+            f"A boundary has {_LONGEST_BOUNDARY} bytes at most.", param="Content-Type"
+        )
     return options[b"boundary"]
 
 
@@ -78,6 +85,7 @@ class _Form:
         self._seen: deque[object] = deque()
         self._headers: dict[bytes, bytes] = {}
         self._field, self._value = b"", b""
+        self._head_bytes = self._parts = 0
         self._is_over = False
         self._parser = MultipartParser(
             boundary,
@@ -121,12 +129,22 @@ class _Form:
 
     def _on_part_begin(self) -> None:
         self._headers = {}
+        self._head_bytes = 0
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise InvalidRequest(f"A form may have {_MOST_PARTS} parts.", param="body")
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
+        self._field += self._head(data[start:end])
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+        self._value += self._head(data[start:end])
+
+    def _head(self, piece: bytes) -> bytes:
+        self._head_bytes += len(piece)
+        if self._head_bytes > _MOST_HEAD_BYTES:
+            raise InvalidRequest("The headers of a form's part are too long.", param="body")
+        return piece
 
     def _on_header_end(self) -> None:
         self._headers[self._field.lower()] = self._value

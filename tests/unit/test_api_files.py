@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from sandbox_service.api.multipart import read_uploads
+from sandbox_service.domain.errors import InvalidRequest
 from tests.unit.fakes.api_fakes import BreaksWhileRead, Caller, MemoryFiles, World, small_settings
 
 
@@ -238,3 +239,19 @@ async def test_a_form_reads_the_same_however_it_was_cut(content: bytes, size: in
         data = b"".join([chunk async for chunk in upload.chunks])
         parts.append((upload.name, upload.filename, data))
     assert parts == [("path", None, b"in"), ("file", "\udcff", content)]
+
+
+LONG_FORMS = {
+    "a header": b"--b\r\nX: " + b"y" * 100_000,
+    "many headers": b"--b\r\n" + b"X: y\r\n" * 20_000,
+    "many parts": (PART % (b"file", b'; filename="a"', b"1")) * 2_000,
+}
+
+
+@pytest.mark.parametrize("form", LONG_FORMS.values(), ids=LONG_FORMS)
+async def test_the_frame_of_a_form_has_a_bound_of_its_own(form: bytes) -> None:
+    """However large the files may be."""
+    request = form_request([form[start : start + 1000] for start in range(0, len(form), 1000)])
+    with pytest.raises(InvalidRequest):
+        async for _ in read_uploads(request, 1 << 40):
+            pass

@@ -7,10 +7,12 @@ import httpx
 import pytest
 from prometheus_client import generate_latest
 
+from sandbox_service.api.bodies import check_values
 from sandbox_service.domain.errors import (
     AgentViolation,
     Conflict,
     EngineUnavailable,
+    InvalidRequest,
     RateLimited,
     RuntimeUnavailable,
     SandboxStartFailed,
@@ -54,6 +56,10 @@ BAD_BODIES = [
     ("/v1/sessions", b'{"metadata": {"a": "%s"}}' % (b"x" * 513), 400, "metadata.a", "512"),
     ("/v1/sessions", b'{"template": "perl"}', 400, "template", "no template"),
     ("/v1/sessions", b'{"template": "%s"}' % (b"x" * 70_000), 413, "body", "65536 bytes"),
+    (EXECUTE, b"{" + b'"a":1,' * 8_000 + b"}", 400, "body", "more than 1000 values"),
+    (EXECUTE, b'{"a":' * 8_000, 400, "body", "more than 1000 values"),
+    (EXECUTE, b'{"code": ' + b"[" * 8_000, 400, "body", "more than 1000 values"),
+    ("/v1/sessions", b'{"metadata": {%s}}' % (b'"a":"b",' * 2000), 400, "body", "1000 values"),
     (EXECUTE, b"", 400, "code", "required"),
     (EXECUTE, b'{"code": 1}', 400, "code", "string"),
     (EXECUTE, b'{"code": "\xff"}', 400, None, "not valid JSON"),
@@ -66,7 +72,7 @@ BAD_BODIES = [
     (EXECUTE, b'{"code": "%s"}' % ("é" * 501).encode(), 413, "code", "limit is 1000"),
     (EXECUTE, b'{"code": "%s"}' % (b"x" * 80_000), 413, "body", "limit"),
     (EXECUTE, b"[" * 100_000, 413, "body", "limit"),
-    (EXECUTE, b"[" * 10_000, 400, None, "not valid JSON"),
+    (EXECUTE, b"[" * 900, 400, None, "not valid JSON"),
     ("/v1/executions", b'{"code": "%s"}' % (b"x" * 1001), 413, "code", "limit is 1000"),
     ("/v1/executions", b'{"code": "1", "session_id": "a", "session": {}}', 400, None, "both"),
     ("/v1/executions", b'{"code": "1", "session": {"x": 1}}', 400, "session.x", "no such field"),
@@ -85,6 +91,20 @@ async def test_a_bad_body_is_refused_with_its_field_and_the_limit(
     error = error_of(answer)
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
     assert text in str(error["message"])
+
+
+def test_what_stands_in_a_string_is_no_value() -> None:
+    """Code of many lists and quotes is one string."""
+    body = json.dumps({"code": 'x = ["a\\\\", {"b": [1]}]\n' * 5_000}).encode()
+    check_values(body, 10)
+    with pytest.raises(InvalidRequest):
+        check_values(body + b"," * 20, 10)
+
+
+async def test_a_query_has_a_bounded_number_of_parameters(world: World) -> None:
+    async with world.client(world.app()) as client:
+        answer = await client.get("/v1/sessions?" + "&".join(["a=1"] * 200))
+    assert error_of(answer)["param"] == "query"
 
 
 async def test_several_problems_are_all_named(world: World) -> None:
