@@ -6,10 +6,12 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from sandbox_service.domain.json_values import embedded
+
 
 def dumps(value: Any) -> bytes:
     """`value` as JSON; times are RFC 3339 UTC, NaN is null."""
-    return orjson.dumps(value, option=orjson.OPT_UTC_Z)
+    return orjson.dumps(value, default=embedded, option=orjson.OPT_UTC_Z)
 
 
 def json_answer(

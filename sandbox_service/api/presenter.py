@@ -10,13 +10,16 @@ from starlette.requests import Request
 from sandbox_service.api.endpoint import principal_of
 from sandbox_service.api.schemas import LinkQuery
 from sandbox_service.api.services import Services
+from sandbox_service.domain.json_values import RawJson
 from sandbox_service.domain.names import display_path, encode_name
+from sandbox_service.domain.requests import WITHOUT_JSON
 from sandbox_service.domain.values import (
     LIVE_STATUSES,
     ArtifactRecord,
     ExecutionEvent,
     ExecutionRecord,
     FileEntry,
+    Output,
     SessionRecord,
     SessionStatus,
 )
@@ -56,7 +59,7 @@ class Presenter:
             "session_id": record.session_id,
             "status": record.status,
             "execution_count": record.execution_count,
-            "outputs": record.outputs,
+            "outputs": [_output(node, request) for node in record.outputs],
             "artifacts": [self.artifact(item, request) for item in record.artifacts],
             "truncated": record.truncated,
             "notices": record.notices,
@@ -100,6 +103,8 @@ class Presenter:
                 return {"execution": self.execution(record, request)}
             case ArtifactRecord() as artifact:
                 return {"artifact": self.artifact(artifact, request)}
+            case {"output": dict() as node} as data:
+                return {**data, "output": _output(node, request)}
             case data:
                 return data
 
@@ -112,6 +117,14 @@ class Presenter:
             "modified_at": entry.modified_at,
             "url": f"/v1/sessions/{quote(session_id)}/files/{encode_name(entry.path)}",
         }
+
+
+def _output(node: Output, request: Request) -> Json:
+    """The node; for a caller within this process without the JSON that only a browser makes use of."""
+    if not request.scope.get("state", {}).get(WITHOUT_JSON) or "data" not in node:
+        return node
+    data = {kind: None if isinstance(it, RawJson) else it for kind, it in node["data"].items()}
+    return {**node, "data": data, "metadata": {}}
 
 
 def kernel_state(record: SessionRecord) -> str:

@@ -18,7 +18,7 @@ from sandbox_service.backends.agent_http import (
     within,
 )
 from sandbox_service.domain.errors import AgentViolation, InvalidRequest, SandboxLost
-from sandbox_service.domain.lines import parse_line
+from sandbox_service.domain.lines import read_line
 from sandbox_service.domain.ports import (
     ExecuteRequest,
     ExecutionEnd,
@@ -82,7 +82,7 @@ class AgentKernel:
         try:
             while chunk := await read_chunk(response):
                 for raw in splitter.feed(chunk):
-                    line = parse_line(raw)
+                    line = await read_line(raw)
                     if line is None:
                         continue
                     seq = _next_seq(seq, line.seq)

@@ -1,13 +1,16 @@
 """The lines that an agent sends of an execution, checked as data from a stranger (PROTOCOL.md)."""
 
+import asyncio
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
 
 from sandbox_service.domain.errors import AgentViolation
-from sandbox_service.domain.json_values import clean_json
+from sandbox_service.domain.json_scan import Span, Steps, Unreadable, members, text
+from sandbox_service.domain.json_values import RawJson, clean_json
 from sandbox_service.domain.names import decode_name
 from sandbox_service.domain.ports import (
     ChangedFile,
@@ -19,6 +22,10 @@ from sandbox_service.domain.ports import (
 
 MAX_CHANGED = 1000
 MAX_LINE_DEPTH = 256
+_STEP_BYTES = 64 * 1024
+_MOST_VALUES = 20_000
+_MOST_MEMBERS = 64
+_LARGEST_PART = 256 * 1024
 _MAX_INT = 2**53
 _MAX_NAME_CHARS = 128
 _MAX_INT_CHARS = 20
@@ -47,6 +54,82 @@ def parse_line(raw: bytes) -> ExecutionLine | None:
         case "ping":
             return None
     raise _violation("kind")
+
+
+async def read_line(raw: bytes) -> ExecutionLine | None:
+    """As `parse_line`; of a line that would become very many values the bundle stays the text that it is.
+
+    Others get their turn meanwhile.
+    """
+    if not _is_dense(raw):
+        return parse_line(raw)
+    steps = _dense_line(raw)
+    try:
+        while True:
+            next(steps)
+            await asyncio.sleep(0)
+    except StopIteration as ended:
+        line: KernelMessage = ended.value
+        return line
+    except Unreadable:
+        return _unreadable(raw)
+
+
+def _is_dense(raw: bytes) -> bool:
+    values = 0
+    for start in range(0, len(raw), _STEP_BYTES) if len(raw) > _STEP_BYTES else ():
+        piece = raw[start : start + _STEP_BYTES]
+        values += len(piece) - len(piece.translate(None, b",[{"))
+        if values > _MOST_VALUES:
+            return True
+    return False
+
+
+def _dense_line(raw: bytes) -> Steps[KernelMessage]:
+    """Only messages of a kernel can be dense: all else has a bounded number of parts."""
+    line = yield from members(raw, 0, _MOST_MEMBERS, {"content": {"data": {}}})
+    parts = {name: _small(raw, span) for name, span in _members(line).items() if name != "content"}
+    if parts.get("kind") != "message":
+        raise _violation("kind")
+    content = _members(line).get("content")
+    if content is None or content.members is None:
+        raise _violation("content")
+    parts["content"] = yield from _dense_content(raw, content)
+    parts["metadata"] = {}
+    return _message(parts)
+
+
+def _dense_content(raw: bytes, content: Span) -> Steps[dict[str, Any]]:
+    made: dict[str, Any] = {}
+    for name, span in _members(content).items():
+        if name == "data" and span.members is not None:
+            made[name] = {}
+            for kind, value in span.members.items():
+                made[name][kind] = yield from _text_or_raw(raw, value)
+        elif name == "metadata":
+            made[name] = yield from _text_or_raw(raw, span)
+        elif raw[span.start : span.start + 1] == b'"':
+            made[name] = yield from text(raw, span.start)
+        else:
+            made[name] = _small(raw, span)
+    return made
+
+
+def _text_or_raw(raw: bytes, span: Span) -> Steps[str | RawJson]:
+    if raw[span.start : span.start + 1] == b'"':
+        return (yield from text(raw, span.start))
+    return RawJson(raw[span.start : span.end].replace(b"\r", b" ").replace(b"\n", b" "))
+
+
+def _members(span: Span) -> Mapping[str, Span]:
+    return span.members or {}
+
+
+def _small(raw: bytes, span: Span) -> Any:
+    """The value; None for one that is too large to be made here."""
+    if span.end - span.start > _LARGEST_PART:
+        return None
+    return orjson.loads(raw[span.start : span.end])
 
 
 def _decoded(raw: bytes) -> Any:

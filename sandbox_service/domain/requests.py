@@ -30,3 +30,7 @@ class ExecuteCode(Value):
     timeout_s: float | None = None
     close_session: bool = False
     cancel_on_disconnect: bool = False
+
+
+WITHOUT_JSON = "without_json"
+"""In the state of a request from within the process: leave out mime bundles' JSON, which it would not use."""

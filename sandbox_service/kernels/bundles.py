@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from sandbox_service.domain.json_values import clean_json, clean_text
+from sandbox_service.domain.json_values import RawJson, clean_json, clean_text
 
 _MAX_MIME_TYPE_CHARS = 256
 _MAX_MIME_TYPES = 64
@@ -15,12 +15,15 @@ _JSON_TYPE = re.compile(r"application/(.*\+)?json\Z")  # as in the schema of nbf
 _TEXT = "text/plain"
 
 
+Metadata = RawJson | dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """Clean data and metadata, their size in bytes, and whether anything was left out."""
 
     data: dict[str, Any]
-    metadata: dict[str, Any]
+    metadata: Metadata
     size: int
     is_cut: bool
 
@@ -83,11 +86,18 @@ def _entry(key: object, value: object) -> _Entry | None:
     if not _JSON_TYPE.match(mime_type):
         text = text_of(value)
         return None if text is None else _Entry(mime_type, text, _size(mime_type) + _size(text))
+    raw = _raw_json(value)
+    return None if raw is None else _Entry(mime_type, raw, _size(mime_type) + len(raw.raw))
+
+
+def _raw_json(value: object) -> RawJson | None:
+    """The value as text, which is all that becomes of it; None for one that nests too deep."""
+    if isinstance(value, RawJson):
+        return value
     try:
-        clean = clean_json(value)
+        return RawJson(orjson.dumps(clean_json(value)))
     except ValueError:
         return None
-    return _Entry(mime_type, clean, _size(mime_type) + len(orjson.dumps(clean)))
 
 
 def _fitting(entries: list[_Entry], room: int) -> tuple[dict[str, _Entry], int]:
@@ -105,16 +115,14 @@ def _fitting(entries: list[_Entry], room: int) -> tuple[dict[str, _Entry], int]:
     return kept, room - left
 
 
-def _metadata(metadata: object, room: int) -> tuple[dict[str, Any] | None, int]:
-    """Clean metadata and its size; None when it had to be left out."""
-    if not metadata or not isinstance(metadata, dict):
+def _metadata(metadata: object, room: int) -> tuple[Metadata | None, int]:
+    """The metadata and its size; None when it had to be left out."""
+    if not metadata or not isinstance(metadata, dict | RawJson):
         return {}, 0
-    try:
-        clean = clean_json(metadata)
-    except ValueError:
+    raw = _raw_json(metadata)
+    if raw is None or len(raw.raw) > room:
         return None, 0
-    size = len(orjson.dumps(clean))
-    return (clean, size) if size <= room else (None, 0)
+    return raw, len(raw.raw)
 
 
 def _size(text: str) -> int:

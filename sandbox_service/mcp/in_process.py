@@ -15,6 +15,8 @@ import httpx
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from starlette.types import ASGIApp, Message, Scope
 
+from sandbox_service.domain.requests import WITHOUT_JSON
+
 MOST_ANSWER_BYTES = 96 * 1024 * 1024
 """Of one answer: a sandbox whose agent lies about a file's size must not fill our memory."""
 CHUNKS_AHEAD = 8
@@ -60,6 +62,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
                 *(pair for pair in own if pair[0] != b"host"),
             ],
             "extensions": {},
+            "state": {WITHOUT_JSON: True},
         }
 
 

@@ -189,21 +189,28 @@ async def ended_from_outside(
 
 def shown_outputs(events: Sequence[ExecutionEvent]) -> list[Output]:
     """The output nodes that a reader of these events holds. Pure."""
-    nodes: list[Output] = []
+    nodes: list[list[Output]] = []
     for event in events:
         if event.type == "output" and isinstance(event.payload, dict):
             _apply(nodes, event.payload)
-    return nodes
+    return [_joined(parts) for parts in nodes]
 
 
-def _apply(nodes: list[Output], change: dict[str, Any]) -> None:
+def _apply(nodes: list[list[Output]], change: dict[str, Any]) -> None:
+    """A node is kept as its parts: text that grows by each of them would be copied each time."""
     index, output = change["index"], change["output"]
     match change["action"]:
         case "clear":
             nodes.clear()
         case "extend" if index < len(nodes):
-            nodes[index] = {**nodes[index], "text": nodes[index]["text"] + output["text"]}
+            nodes[index].append(output)
         case "replace" if index < len(nodes):
-            nodes[index] = output
+            nodes[index] = [output]
         case _:
-            nodes.append(output)
+            nodes.append([output])
+
+
+def _joined(parts: list[Output]) -> Output:
+    if len(parts) == 1:
+        return parts[0]
+    return {**parts[0], "text": "".join(part["text"] for part in parts)}

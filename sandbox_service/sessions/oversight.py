@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sandbox_service.domain.errors import ServiceError
-from sandbox_service.domain.json_values import clean_text
+from sandbox_service.domain.json_values import RawJson, clean_text
 from sandbox_service.domain.ports import Clock, NoMeter, SandboxMeter
 from sandbox_service.domain.tenancy import (
     CALLER,
@@ -175,4 +175,4 @@ def _contents(node: Output) -> list[Any]:
 def _size(value: Any) -> int:
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
-    return len(orjson.dumps(value))
+    return len(value.raw) if isinstance(value, RawJson) else len(orjson.dumps(value))

@@ -5,8 +5,14 @@ import asyncio
 import pytest
 
 from sandbox_service.domain.errors import Conflict, LeaseLost, NotFound, RateLimited
+from sandbox_service.domain.json_values import RawJson
 from sandbox_service.domain.stores import Mark, Stores
-from sandbox_service.domain.values import ArtifactRecord, ExecutionStatus, SessionRecord
+from sandbox_service.domain.values import (
+    ArtifactRecord,
+    ExecutionEvent,
+    ExecutionStatus,
+    SessionRecord,
+)
 from tests.contract.store_fixtures import (
     StoreHouse,
     accepted,
@@ -237,3 +243,22 @@ async def test_the_next_process_finds_the_executions(storehouse: StoreHouse):
         (lease,) = await stores.work.take_over()
         assert (await stores.work.head(lease)).id == second.id
         assert (await stores.executions.get(session.id, second.id)).status == ExecutionStatus.QUEUED
+
+
+RAW = RawJson(b'{"a": [[], "\\u2028", 1e400]}')
+
+
+async def test_json_that_nobody_looked_into_is_the_same_text_afterwards(storehouse: StoreHouse):
+    """In events, in results, and for the next process; also what looks like our own mark of it."""
+    data = {"application/json": RAW, "x/json": RawJson(b'{"$json":"1"}'), "text/plain": "t"}
+    node = {"output_type": "display_data", "data": data, "metadata": RawJson(b'{"b":{}}')}
+    async with storehouse.opened() as stores:
+        session = await opened_session(stores, storehouse.clock)
+        record, lease = await accepted(stores, session.id)
+        final = as_ok(record).model_copy(update={"outputs": [node]})
+        shown = ExecutionEvent(1, "output", {"action": "append", "index": 0, "output": node})
+        await stores.journals.write(lease, final, [shown, completed(2, final)])
+        page = await stores.journals.read(session.id, record.id, 0, 10)
+        assert list(page.events) == [shown, completed(2, final)]
+    async with storehouse.opened() as stores:
+        assert (await stores.executions.get(session.id, record.id)).outputs == [node]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox_service.domain.errors import AgentViolation
-from sandbox_service.domain.lines import parse_line
+from sandbox_service.domain.json_values import RawJson
+from sandbox_service.domain.lines import parse_line, read_line
 from sandbox_service.domain.ports import ChangedFile, ExecutionEnd, KernelMessage, MessageGap
 
 MESSAGE: dict[str, Any] = {
@@ -177,3 +178,47 @@ def test_any_bytes_are_read_or_refused(line: bytes) -> None:
     """Garbage on the line is a violation, never a crash."""
     with suppress(AgentViolation):
         parse_line(line)
+
+
+def dense(**content: bytes) -> bytes:
+    """A display message as the agent passes it on, with these members of its content."""
+    parts = b",".join(b'"%b":%b' % (name.encode(), value) for name, value in content.items())
+    line = {**MESSAGE, "header": {"msg_type": "display_data"}, "content": {}}
+    return json.dumps(line).encode().replace(b'"content": {}', b'"content": {%b}' % parts)
+
+
+LISTS = b"[" + b",".join([b"[]"] * 100_000) + b"]"
+
+
+async def test_a_bundle_of_very_many_values_stays_text() -> None:
+    raw = dense(
+        data=b'{"application/json": %b, "text/plain": "a\\u00e9"}' % LISTS.replace(b",", b"\r,"),
+        metadata=LISTS.replace(b"[[", b'{"a":[[').replace(b"]]", b"]]}"),
+        transient=b'{"display_id": "d"}',
+        other=LISTS,
+    )
+    line = await read_line(raw)
+    assert isinstance(line, KernelMessage)
+    assert line.content["data"]["application/json"] == RawJson(LISTS.replace(b",", b" ,"))
+    assert line.content["data"]["text/plain"] == "a\u00e9"
+    assert isinstance(line.content["metadata"], RawJson)
+    assert line.content["transient"] == {"display_id": "d"}
+
+
+async def test_long_text_of_many_commas_is_read_as_it_is() -> None:
+    printed = "1,2,[3],\u00e9\U0001f600\n" * 20_000
+    line = {**MESSAGE, "content": {"name": "stdout", "text": printed}}
+    for raw in (json.dumps(line), json.dumps(line, ensure_ascii=False)):
+        read = await read_line(raw.encode())
+        assert isinstance(read, KernelMessage)
+        assert read == parse_line(raw.encode())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [LISTS[:-1] + b",]", LISTS[:-1], b"{" + b'"a":1,' * 30_000 + b'"b":1}', b'{"a":' * 30_000],
+)
+async def test_a_bundle_that_is_not_json_is_a_gap(data: bytes) -> None:
+    line = await read_line(dense(data=data if data[:1] == b"{" else b'{"a/json": %b}' % data))
+    assert isinstance(line, MessageGap)
+    assert line.reason == "unreadable"

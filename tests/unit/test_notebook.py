@@ -7,6 +7,7 @@ from typing import Any
 import nbformat
 import orjson
 
+from sandbox_service.api.answers import dumps
 from sandbox_service.domain.ports import KernelMessage
 from sandbox_service.domain.values import ExecutionRecord, ExecutionStatus, KernelStamp
 from sandbox_service.kernels.notebook import to_notebook
@@ -69,9 +70,9 @@ def everything() -> list[ExecutionRecord]:
 def test_every_output_and_status_makes_a_valid_notebook(tmp_path: Path) -> None:
     """It validates strictly, and reads back from a file as it was."""
     notebook = to_notebook(everything(), {"session_id": "sess_1"})
-    nbformat.validate(notebook, relax_add_props=False)
+    nbformat.validate(orjson.loads(dumps(notebook)), relax_add_props=False)
     path = tmp_path / "session.ipynb"
-    path.write_bytes(orjson.dumps(notebook))
+    path.write_bytes(dumps(notebook))
     read = nbformat.read(path, as_version=4)
     assert [cell.source for cell in read.cells] == [r.code for r in everything()]
     assert [len(cell.outputs) for cell in read.cells] == [4, 1, 0, 0]
@@ -90,7 +91,7 @@ def test_cells_say_how_they_went() -> None:
 
 def test_the_same_session_gives_the_same_notebook() -> None:
     """Cell ids come from the executions, not from chance."""
-    assert orjson.dumps(to_notebook(everything())) == orjson.dumps(to_notebook(everything()))
+    assert dumps(to_notebook(everything())) == dumps(to_notebook(everything()))
     assert to_notebook(everything())["cells"][0]["id"] == "exec_1"
 
 

@@ -6,6 +6,7 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sandbox_service.domain.json_values import embedded
 from sandbox_service.domain.ports import KernelMessage
 from sandbox_service.kernels.errors import MAX_ERROR_BYTES
 from sandbox_service.kernels.outputs import _REDUCERS, OutputReducer
@@ -62,7 +63,10 @@ def test_any_messages_give_valid_bounded_outputs(lines: list[Any], budget: int) 
     assert_valid(reducer.outputs)
     plain = [node for node in reducer.outputs if node["output_type"] != "error"]
     assert sum(content_size(node) for node in plain) <= budget
-    assert len(orjson.dumps(reducer.outputs)) <= 8 * budget + 12 * 200 + 4 * MAX_ERROR_BYTES
+    assert (
+        len(orjson.dumps(reducer.outputs, default=embedded))
+        <= 8 * budget + 12 * 200 + 4 * MAX_ERROR_BYTES
+    )
 
 
 def content_size(node: dict[str, Any]) -> int:

@@ -18,7 +18,7 @@ from sandbox_service.domain.values import (
     SessionRecord,
 )
 from sandbox_service.store.bounds import StoreBounds
-from sandbox_service.store.encoding import to_json
+from sandbox_service.store.encoding import revived, to_json
 from sandbox_service.store.memory.ledger import KeptExecution, Key, Ledger
 from sandbox_service.store.memory.log import Entry, Log, Noted
 
@@ -175,6 +175,7 @@ class Tables:
             case "session", key, value:
                 self.sessions[key] = SessionRecord.model_validate(value)
             case "execution", key, value:
+                value["outputs"] = [revived(node) for node in value["outputs"]]
                 record = ExecutionRecord.model_validate(value)
                 self._take_execution(int(key), record, entry.size_bytes)
             case "forgotten", key, _:

@@ -17,7 +17,7 @@ from sandbox_service.domain.values import (
     ExecutionStatus,
 )
 from sandbox_service.store.bounds import KEPT_EVENTS, StoreBounds
-from sandbox_service.store.encoding import from_json, to_json
+from sandbox_service.store.encoding import from_json, revived, to_json
 from sandbox_service.store.events import gap_before
 from sandbox_service.store.news import Watch
 from sandbox_service.store.redis.connection import Argument, RedisConnection
@@ -164,4 +164,5 @@ def _payload(
         payload: dict[str, Any] = from_json(raw)
     except ValueError:
         raise mismatch(name, "no JSON") from None
-    return payload
+    output = payload.get("output")
+    return {**payload, "output": revived(output)} if output else payload

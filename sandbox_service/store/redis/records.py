@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from sandbox_service.domain.values import ExecutionRecord, SessionRecord
 from sandbox_service.store.bounds import without_outputs
-from sandbox_service.store.encoding import from_json, model_from_json, to_json
+from sandbox_service.store.encoding import from_json, model_from_json, revived, to_json
 from sandbox_service.store.redis.failures import StoreCorrupt, corrupt
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def decode_execution(session_id: str, execution_id: str, stored: Stored) -> Exec
     if outputs is None:
         return record
     try:
-        return record.model_copy(update={"outputs": from_json(outputs)})
+        return record.model_copy(update={"outputs": list(map(revived, from_json(outputs)))})
     except ValueError:
         raise mismatch(name, "its outputs are no JSON") from None
 
