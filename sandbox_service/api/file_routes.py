@@ -10,6 +10,7 @@ from starlette.responses import Response
 from sandbox_service.api.answers import json_answer
 from sandbox_service.api.bodies import limited, read_query, workspace_path
 from sandbox_service.api.endpoint import Endpoint, principal_of
+from sandbox_service.api.flowing import flowing_json
 from sandbox_service.api.multipart import Upload, read_uploads
 from sandbox_service.api.once import (
     ContentDigest,
@@ -17,7 +18,7 @@ from sandbox_service.api.once import (
     note_done,
     require_same_content,
 )
-from sandbox_service.api.presenter import Presenter, page
+from sandbox_service.api.presenter import Presenter, page, page_frame
 from sandbox_service.api.schemas import FilesQuery
 from sandbox_service.api.services import Services
 from sandbox_service.api.streams import Download
@@ -57,7 +58,8 @@ class FileRoutes:
         session_id = request.path_params["session_id"]
         async with self._files(request) as files:
             entries = await files.list(clean_path(prefix.rstrip("/")) if prefix else "")
-        return json_answer(page([self._present.file(entry, session_id) for entry in entries]))
+        items = (self._present.file(entry, session_id) for entry in entries)
+        return flowing_json(page_frame(None), "data", items, self._pace)
 
     async def put_file(self, request: Request) -> Response:
         path = workspace_path(request)

@@ -26,6 +26,8 @@ SHORT_S = 10.0
 ERROR_MAX_BYTES = 64 * 1024
 JSON_MAX_BYTES = 4 * MIB
 CONNECTIONS = 64
+# A listing of 10,000 files has 50,003; names have no such signs, nor quotes, in them.
+MOST_VALUES = 60_000
 
 Answer = TypeVar("Answer", bound=BaseModel)
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -175,7 +177,9 @@ class AgentHttp:
 
 
 def parse_answer(answer: type[Answer], raw: bytes) -> Answer:
-    """`raw` as an `answer`. Raises AgentViolation when it is none."""
+    """`raw` as an `answer`. Raises AgentViolation when it is none, or more than any answer has in it."""
+    if len(raw) - len(raw.translate(None, b",[{")) > MOST_VALUES:
+        raise AgentViolation("The sandbox's agent gave an answer of too many parts.")
     try:
         return answer.model_validate_json(raw)
     except ValidationError as error:

@@ -29,6 +29,7 @@ from sandbox_service.domain.values import MAX_OUTPUT_BYTES, MIB
 
 RESTART_S = 30.0
 FINISH_S = 1.0
+LARGE_CHUNK_BYTES = 32 * 1024
 ENVELOPE_FACTOR = 1.4
 ENVELOPE_BYTES = 8 * MIB  # errors over budget, and a thousand names of changed files
 
@@ -81,6 +82,8 @@ class AgentKernel:
         splitter = LineSplitter(max_bytes)
         try:
             while chunk := await read_chunk(response):
+                if len(chunk) > LARGE_CHUNK_BYTES:
+                    await asyncio.sleep(0)  # what comes without a pause leaves others their turn
                 for raw in splitter.feed(chunk):
                     line = await read_line(raw)
                     if line is None:

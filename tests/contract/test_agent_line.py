@@ -158,6 +158,8 @@ async def test_a_redirect_is_not_followed(call, short_dir) -> None:
         b"[]",
         b'{"kernel": {"state": "confused", "incarnation": 1}}',
         b'{"kernel": {"state": "idle", "incarnation": -1}}',
+        b'{"kernel": {"state": "idle", "incarnation": 1}, "executions": [%s{}]}'
+        % (b"{}," * 90_000),
     ],
 )
 async def test_a_malformed_health_is_a_violation(body, short_dir) -> None:
