@@ -80,8 +80,7 @@ async def site(bounds: ConnectionBounds = BOUNDS) -> AsyncIterator[Site]:
     protocol = bounded_protocol(Connections(bounds, registry))
     config = uvicorn.Config(app, http=protocol, ws="none", lifespan="off", log_config=None)
     server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    serving = asyncio.create_task(server._serve([listener]))
+    serving = asyncio.create_task(server.serve([listener]))
     try:
         yield Site(listener.getsockname()[1], app, registry)
     finally:
