@@ -4,6 +4,7 @@ Each function is a generator: it yields after about STEP_BYTES, so that an event
 and returns its result. All raise Unreadable for what is not JSON.
 """
 
+import gc
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -228,10 +229,15 @@ class _Container:
 
 
 def _loads(raw: bytes) -> str:
+    collects = gc.isenabled()
+    gc.disable()  # lists that are gone at once would have it look through everything there is
     try:
         return orjson.loads(raw)  # type: ignore[no-any-return]
     except orjson.JSONDecodeError:
         raise Unreadable("not JSON") from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _matched(pattern: re.Pattern[bytes], raw: bytes, at: int) -> re.Match[bytes]:
