@@ -2,6 +2,8 @@
 # Prints the path of a Python 3.11 or newer that can make virtual environments; as root it installs what is missing.
 set -eu
 
+log=$(pwd)/.setup/python.log
+quietly() { DEBIAN_FRONTEND=noninteractive "$@" >>"$log" 2>&1; }
 say() { echo "$*" >&2; }
 is_recent() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
@@ -24,8 +26,12 @@ install_venv() {
         exit 1
     fi
     say "Installing $version"
-    apt-get update -q >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$version" >&2
+    mkdir -p .setup
+    if ! quietly apt-get update -q || ! quietly apt-get install -qy --no-install-recommends "$version"; then
+        tail -n 15 "$log" >&2
+        say "error: $version was not installed. The whole log is in $log"
+        exit 1
+    fi
 }
 
 python=$(find_python)
