@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 LOGS = Path(__file__).parents[1] / ".setup"
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 SIGN_OF_LIFE_S = 10.0
 WIDTH = 110
 
@@ -59,7 +60,7 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Take one piece of the log."""
-        for line in filter(None, map(str.strip, text.splitlines())):
+        for line in filter(None, map(str.strip, COLOURS.sub("", text).splitlines())):
             self._lines.append(line)
             print(line, file=self._log, flush=True)
             if found := self._told.match(line):
