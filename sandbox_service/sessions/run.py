@@ -3,13 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from sandbox_service.domain.errors import AgentViolation, SandboxLost, ServiceError
 from sandbox_service.domain.names import display_path
 from sandbox_service.domain.patience import patiently
-from sandbox_service.domain.ports import Clock, ExecutionEnd, MessageGap, SandboxBackend
+from sandbox_service.domain.ports import (
+    Clock,
+    ExecutionEnd,
+    ExecutionLine,
+    KernelMessage,
+    MessageGap,
+    SandboxBackend,
+)
 from sandbox_service.domain.stores import EventPage, Lease, Mark, Stores
 from sandbox_service.domain.values import (
     ArtifactRecord,
@@ -78,6 +85,7 @@ class Run:
         self._passed_deadline = False
         self._has_killed = False
         self._ladder: asyncio.Task[None] | None = None
+        self._early: asyncio.Task[None] | None = None  # one, however often it is told to have begun
 
     async def __call__(self) -> Finished:
         with self._writer.running():
@@ -157,8 +165,9 @@ class Run:
             raise AgentViolation("The execution did not end after its kernel was killed.") from None
         finally:
             deadline.cancel()
-            if self._ladder is not None:
-                self._ladder.cancel()
+            for task in (self._ladder, self._early):
+                if task is not None:
+                    task.cancel()
 
     async def _read_lines(self) -> ExecutionEnd:
         reader = ExecutionReader(self._line, self._begun, self._broken)
@@ -170,7 +179,18 @@ class Run:
                 if isinstance(line, MessageGap) and line.reason == "ring":
                     self._writer.realign(self._told.last_id)
                 self._publish(self._reducer.apply(line))
+                if self._early is None and _has_begun(line):
+                    self._early = asyncio.create_task(self._repeat_early_interrupt())
         raise SandboxLost("The line to the sandbox ended early.")
+
+    async def _repeat_early_interrupt(self) -> None:
+        """One that was asked for before the kernel was at this code has hit nothing."""
+        with suppress(ServiceError):
+            marks = self._tools.stores.executions.marks
+            if {Mark.INTERRUPTED, Mark.CANCELLED} & await marks(
+                self._begun.session_id, self._begun.id
+            ):
+                await self._line.sandbox.kernel.interrupt(self._begun.id)
 
     def _publish(self, changes: Sequence[OutputChange]) -> None:
         for change in changes:
@@ -271,6 +291,11 @@ class Run:
                 "session_expires_at": session.expires_at,
             }
         )
+
+
+def _has_begun(line: ExecutionLine) -> bool:
+    """Whether the kernel says that it is at the code now."""
+    return isinstance(line, KernelMessage) and line.msg_type == "execute_input"
 
 
 def _cut_notice(output_bytes: int) -> str:

@@ -21,7 +21,10 @@ STEP_S = 0.001
 
 @dataclass
 class Cell:
-    """What a code does: prints its texts and ends. One that `waits_after` so many texts goes on with `go_on`."""
+    """What a code does: prints its texts and ends. One that `waits_after` so many texts goes on with `go_on`.
+
+    The kernel is at it when `begins` is set; an interrupt that comes before hits nothing.
+    """
 
     texts: Sequence[str] = ("hello\n",)
     waits_after: int | None = None
@@ -29,6 +32,13 @@ class Cell:
     changed: tuple[ChangedFile, ...] = ()
     ignores_interrupts: bool = False
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    begins: asyncio.Event = field(default_factory=lambda: _set())
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 class _Played:
@@ -47,6 +57,8 @@ class _Played:
 
     @property
     def _come(self) -> int:
+        if not self.cell.begins.is_set():
+            return 0
         return len(self.lines) if self.cell.go_on.is_set() else self._held_at
 
     def cut(self, *last: ExecutionLine) -> None:
@@ -100,7 +112,7 @@ class ScriptedKernel:
     async def interrupt(self, execution_id: str) -> None:
         self.interrupted.append(execution_id)
         played = self._played[execution_id]
-        if not played.cell.ignores_interrupts:
+        if played.cell.begins.is_set() and not played.cell.ignores_interrupts:
             error = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
             played.cut(_reply(error), ExecutionEnd(0, "finished", self.incarnation))
 

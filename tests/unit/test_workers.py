@@ -123,6 +123,23 @@ async def test_one_that_is_cancelled_while_it_runs_is_interrupted(
     assert backend.kernel.interrupted == [execution.id]
 
 
+@pytest.mark.parametrize("asks", ["sessions", "executions"])
+async def test_an_interrupt_that_comes_before_the_kernel_has_begun_is_not_lost(
+    replica: Replica, backend: PlaysCells, asks: str
+) -> None:
+    """The kernel does not hear it between two cells: it is told again when it is at this one."""
+    cell = backend.cells["early"] = Cell(waits_after=1, begins=asyncio.Event())
+    session = await replica.open()
+    execution = await replica.submit(session, "early")
+    await until(lambda: backend.kernels and backend.kernel.starts)
+    if asks == "sessions":
+        await replica.sessions.interrupt(TENANT, session.id)
+    else:
+        await replica.executions.cancel(TENANT, session.id, execution.id)
+    cell.begins.set()
+    assert (await replica.wait(execution)).status is ExecutionStatus.INTERRUPTED
+
+
 async def test_an_interrupt_means_the_one_that_runs_and_no_later_one(
     replica: Replica, backend: PlaysCells
 ) -> None:

@@ -39,6 +39,7 @@ from sandbox_service.sessions.workers import Workers
 from sandbox_service.tenants.quotas import MemoryQuotas, SharedRoom
 from sandbox_service.tenants.records import TenantLimits
 from tests.support.fakes import InstantBackend, SteppedClock
+from tests.support.turns import others_run
 from tests.unit.fakes.api_fakes import MemoryAudit
 
 TENANT = "first"
@@ -263,7 +264,7 @@ async def until(is_so: Callable[[], object]) -> None:
 async def running(
     replica: Replica, session: SessionRecord, code: str = "held", **asked: bool
 ) -> ExecutionRecord:
-    """An execution that runs, all its text so far told."""
+    """An execution that runs, all its text so far told, and has run for a while."""
     execution = await replica.submit(session, code, **asked)
     told = replica.executions.events(TENANT, session.id, execution.id)
     expected = 1 + (replica.backend.cells[code].waits_after or 0)
@@ -271,6 +272,7 @@ async def running(
         for _ in range(expected):
             await anext(told)
     await told.aclose()
+    await others_run()
     return execution
 
 
