@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+BY_TWO := -n 2 --dist loadfile
 SUITES := $(addprefix tests/,contract integration e2e security faults)
 
 help:  ## this list
@@ -53,10 +54,10 @@ check: venv
 static: lint types imports
 
 unit: venv  ## the unit tests: no engine, under a minute
-	@echo "== unit tests" && $(BIN)/python -m pytest tests/unit $(ARGS)
+	@echo "== unit tests" && $(BIN)/python -m pytest tests/unit $(BY_TWO) $(ARGS)
 
 suites: venv  ## every other suite, two files of tests at a time (needs the image; ARGS="-k redis")
-	@echo "== suites" && $(BIN)/python -m pytest $(SUITES) -n 2 --dist loadfile $(ARGS)
+	@echo "== suites" && $(BIN)/python -m pytest $(SUITES) $(BY_TWO) $(ARGS)
 
 lint: venv  ## ruff: rules and format
 	@echo "== lint" && $(BIN)/ruff check .
