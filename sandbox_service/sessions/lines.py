@@ -10,6 +10,9 @@ from sandbox_service.domain.errors import SandboxLost, ServiceError
 from sandbox_service.domain.ports import Sandbox, SandboxBackend
 from sandbox_service.domain.values import SandboxRef, SessionRecord
 
+LONGEST_OPEN_S = 15.0
+"""Also for who waits behind others that find it silent, one after another."""
+
 
 @dataclass(slots=True)
 class Line:
@@ -39,8 +42,11 @@ class SandboxLines:
         line = self._open_one(session)
         if line is not None:
             return line
-        async with self._locks[session.id]:
-            return self._open_one(session) or await self._open(session)
+        try:
+            async with asyncio.timeout(LONGEST_OPEN_S), self._locks[session.id]:
+                return self._open_one(session) or await self._open(session)
+        except TimeoutError:
+            raise SandboxLost("The sandbox does not answer.") from None
 
     def _open_one(self, session: SessionRecord) -> Line | None:
         line = self._lines.get(session.id)

@@ -25,7 +25,7 @@ from sandbox_service.domain.values import (
     SessionStatus,
 )
 from sandbox_service.sessions.ending import SessionEnder
-from sandbox_service.sessions.finishing import Finisher
+from sandbox_service.sessions.finishing import Finished, Finisher
 from sandbox_service.sessions.metrics import Metrics
 from sandbox_service.sessions.revival import Reviver
 from sandbox_service.sessions.run import Run, RunTools
@@ -135,6 +135,13 @@ class Workers:
                 lease, record, SandboxLost("The service failed while it ran the execution."), error
             )
         else:
+            await self._note(finished)
+
+    async def _note(self, finished: Finished) -> None:
+        """Behind the answer: who waits for the result has been woken, and goes first."""
+        try:
+            await asyncio.sleep(0)
+        finally:
             self._finisher.note(finished)
 
     @asynccontextmanager
