@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     stall_timeout_s: float = Field(60, gt=0)
     return_s: float = Field(30, gt=0)
     idempotency_retention_s: float = Field(86_400, ge=0)
+    max_idempotency_keys: int = Field(100_000, ge=1)
 
     @field_validator("api_keys", mode="before")
     @classmethod

@@ -28,6 +28,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     bounds = StoreBounds(
         history_length=settings.history_length,
         once_retention_s=settings.idempotency_retention_s,
+        once_keys=settings.max_idempotency_keys,
         lease_ttl_s=settings.lease_ttl_s,
         event_bytes=settings.max_event_bytes,
         session_bytes=settings.max_session_result_bytes,

@@ -15,7 +15,8 @@ GAVE_WAY = "Its outputs are no longer kept: with later ones they were more than 
 
 @dataclass(frozen=True, slots=True)
 class StoreBounds:
-    """`history_length` executions are kept of a session; `once_retention_s` is for idempotency keys.
+    """`history_length` executions are kept of a session; `once_retention_s` is for idempotency keys, of which
+    a tenant has `once_keys`: the oldest are forgotten first.
 
     Bytes are those of the JSON. Of one execution `event_bytes` of events are kept. When a session has more
     than `session_bytes` of results and events, or a tenant more than `tenant_bytes`, its oldest ended
@@ -26,6 +27,7 @@ class StoreBounds:
 
     history_length: int = 1000
     once_retention_s: float = 86_400
+    once_keys: int = 100_000
     lease_ttl_s: float = 4.0
     event_bytes: int = 16 * MIB
     session_bytes: int = 32 * MIB

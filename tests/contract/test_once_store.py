@@ -95,3 +95,19 @@ async def test_the_next_process_knows_the_keys(storehouse: StoreHouse):
         begun = await stores.once.begin("a", "begun", "body", {})
         assert begun == OnceEntry("body", {"sess": "sess_2"}, is_done=False)
         assert (await stores.once.begin("a", "given back", "new", {})).fingerprint == "new"
+
+
+async def test_of_too_many_keys_a_tenants_oldest_are_forgotten(storehouse: StoreHouse):
+    """Another tenant's are not; and what was given back does not count."""
+    async with storehouse.opened(once_keys=3) as stores:
+        await stores.once.begin("b", "theirs", "body", {})
+        for number in range(5):
+            refused = await stores.once.begin("a", f"refused {number}", "body", {})
+            await stores.once.give_back("a", f"refused {number}", refused)
+            await stores.once.begin("a", f"key {number}", "body", {})
+    async with storehouse.opened(once_keys=3) as stores:
+        known = [await stores.once.begin("a", f"key {number}", "x", {}) for number in (4, 3, 2)]
+        assert [entry.fingerprint for entry in known] == ["body"] * 3
+        assert (await stores.once.begin("b", "theirs", "x", {})).fingerprint == "body"
+        for number in (0, 1):
+            assert (await stores.once.begin("a", f"key {number}", "x", {})).fingerprint == "x"

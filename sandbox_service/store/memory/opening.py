@@ -1,15 +1,13 @@
 """The memory stores, put together."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from sandbox_service.domain.clock import SystemClock
-from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.ports import Clock
-from sandbox_service.domain.stores import Demand, Lease, OnceEntry, Stores
+from sandbox_service.domain.stores import Demand, Lease, Stores
 from sandbox_service.domain.values import SandboxRef
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.memory.executions import (
@@ -17,8 +15,9 @@ from sandbox_service.store.memory.executions import (
     MemoryJournals,
     MemoryWorkQueues,
 )
+from sandbox_service.store.memory.once import MemoryOnceStore
 from sandbox_service.store.memory.sessions import MemorySessionStore
-from sandbox_service.store.memory.tables import KeptOnce, Tables
+from sandbox_service.store.memory.tables import Tables
 
 CLAIMS_KEPT = 1000
 
@@ -106,46 +105,3 @@ class MemoryPoolStore:
         claims = self._claims.get(template, deque())
         recent = sum(at >= now - window_s for at in claims)
         return Demand(recent, now - claims[-1] if claims else None)
-
-
-class MemoryOnceStore:
-    """Requests by their key; the oldest are forgotten when their time is over."""
-
-    def __init__(self, tables: Tables, clock: Clock) -> None:
-        self._tables = tables
-        self._clock = clock
-
-    async def begin(
-        self, tenant: str, key: str, fingerprint: str, ids: Mapping[str, str]
-    ) -> OnceEntry:
-        self._forget_old()
-        kept = self._tables.once.get((tenant, key))
-        if kept is None:
-            entry = OnceEntry(fingerprint, dict(ids), mark=new_id("once"))
-            kept = KeptOnce(entry, self._clock.now().timestamp())
-            self._tables.once[tenant, key] = kept
-            self._tables.note_once(tenant, key)
-        elif kept.entry.fingerprint == fingerprint:
-            kept.is_shared = True
-        return kept.entry
-
-    async def done(self, tenant: str, key: str, content: str = "") -> None:
-        kept = self._tables.once.get((tenant, key))
-        if kept is not None and not kept.entry.is_done:
-            kept.entry = replace(kept.entry, is_done=True, content=content)
-            self._tables.note_once(tenant, key)
-
-    async def give_back(self, tenant: str, key: str, entry: OnceEntry) -> None:
-        kept = self._tables.once.get((tenant, key))
-        if kept is not None and kept.entry.mark == entry.mark and not kept.is_shared:
-            del self._tables.once[tenant, key]
-            self._tables.note_once(tenant, key)
-
-    def _forget_old(self) -> None:
-        horizon = self._clock.now().timestamp() - self._tables.bounds.once_retention_s
-        while self._tables.once:
-            (tenant, key), oldest = next(iter(self._tables.once.items()))
-            if oldest.began_at_s > horizon:
-                return
-            self._tables.once.popitem(last=False)
-            self._tables.note_once(tenant, key)

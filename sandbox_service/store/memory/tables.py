@@ -3,14 +3,13 @@
 import logging
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from sandbox_service.domain.ids import new_id
-from sandbox_service.domain.stores import Lease, Mark, OnceEntry
+from sandbox_service.domain.stores import Lease, Mark
 from sandbox_service.domain.values import (
     ExecutionEvent,
     ExecutionRecord,
@@ -19,21 +18,13 @@ from sandbox_service.domain.values import (
 )
 from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import revived, to_json
+from sandbox_service.store.memory.kept_keys import GONE, KeptKeys, noted, unpacked
 from sandbox_service.store.memory.ledger import KeptExecution, Key, Ledger
 from sandbox_service.store.memory.log import Entry, Log, Noted
 
 logger = logging.getLogger(__name__)
 
 _REFS = TypeAdapter(list[SandboxRef])
-
-
-@dataclass(slots=True)
-class KeptOnce:
-    """`is_shared` once the same request has come a second time to this process."""
-
-    entry: OnceEntry
-    began_at_s: float
-    is_shared: bool = False
 
 
 class Tables:
@@ -48,7 +39,7 @@ class Tables:
         self.leases: dict[str, Lease] = {}
         self.tokens = 0
         self.pools: defaultdict[str, deque[SandboxRef]] = defaultdict(deque)
-        self.once: OrderedDict[tuple[str, str], KeptOnce] = OrderedDict()
+        self.once = KeptKeys()
         self._ledger = Ledger(bounds)
         self._log = Log(path, self._entries, bounds) if path is not None else None
         if self._log is not None:
@@ -135,9 +126,10 @@ class Tables:
         if self._log is not None:
             self._log.put("pool", template, _refs_json(self.pools[template]))
 
-    def note_once(self, tenant: str, key: str) -> None:
+    def put_once(self, tenant: str, key: str, raw: bytes) -> None:
+        self.once.put(tenant, key, raw)
         if self._log is not None:
-            self._log.put(*_once_entry(tenant, key, self.once.get((tenant, key))))
+            self._log.put(*noted(tenant, key, raw))
 
     def grant(self, name: str) -> Lease:
         self.tokens += 1
@@ -158,8 +150,7 @@ class Tables:
                     yield _marks_entry(kept)
         for template, refs in self.pools.items():
             yield "pool", template, _refs_json(refs)
-        for (tenant, key), once in self.once.items():
-            yield _once_entry(tenant, key, once)
+        yield from self.once.entries()
 
     def _load(self, entry: Entry) -> None:
         try:
@@ -211,27 +202,17 @@ class Tables:
         if kept is not None:
             kept.marks = {Mark(mark) for mark in marks}
 
-    def _take_once(self, whole: str, value: dict[str, object] | None) -> None:
+    def _take_once(self, whole: str, value: list[object] | None) -> None:
         tenant, _, key = whole.partition("\n")
-        if value is None:
-            self.once.pop((tenant, key), None)
-            return
-        began_at_s = float(str(value.pop("began_at_s")))
-        self.once[tenant, key] = KeptOnce(OnceEntry(**value), began_at_s)  # type: ignore[arg-type]
+        raw = GONE if value is None else orjson.dumps(value)
+        if value is not None:
+            unpacked(raw)
+        self.once.put(tenant, key, raw)
 
 
 def _marks_entry(kept: KeptExecution) -> Noted:
     record = kept.record
     return "marks", f"{record.session_id}\n{record.id}", orjson.dumps(sorted(kept.marks))
-
-
-def _once_entry(tenant: str, key: str, kept: KeptOnce | None) -> Noted:
-    if kept is None:
-        return "once", f"{tenant}\n{key}", b"null"
-    entry = kept.entry
-    value = {"fingerprint": entry.fingerprint, "ids": dict(entry.ids), "is_done": entry.is_done}
-    value = {**value, "content": entry.content, "mark": entry.mark, "began_at_s": kept.began_at_s}
-    return "once", f"{tenant}\n{key}", orjson.dumps(value)
 
 
 def _refs_json(refs: Iterable[SandboxRef]) -> bytes:

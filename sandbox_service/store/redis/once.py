@@ -6,18 +6,30 @@ from typing import Any
 from sandbox_service.domain.ids import new_id
 from sandbox_service.domain.stores import OnceEntry
 from sandbox_service.domain.values import Value
+from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import to_json
 from sandbox_service.store.redis.connection import Argument, RedisConnection
 from sandbox_service.store.redis.records import decode
 from sandbox_service.store.redis.schema import script
 
-# name, entry, for how many milliseconds; answers {entry, content or false}
+# name, entry, for how many milliseconds, tenant, how many a tenant may have; answers {entry, content or false}
 BEGIN = script("""
-local key = P .. 'once:' .. ARGV[1]
+local key, keys = P .. 'once:' .. ARGV[1], P .. 'onces:' .. ARGV[4]
 local entry = redis.call('HGET', key, 'entry')
 if not entry then
+  local now, lasts = now_us(), tonumber(ARGV[3])
   redis.call('HSET', key, 'entry', ARGV[2])
-  redis.call('PEXPIRE', key, ARGV[3])
+  redis.call('PEXPIRE', key, lasts)
+  redis.call('ZREMRANGEBYSCORE', keys, '-inf', whole(now - lasts * 1000))
+  redis.call('ZADD', keys, whole(now), ARGV[1])
+  redis.call('PEXPIRE', keys, lasts)
+  local surplus = redis.call('ZCARD', keys) - tonumber(ARGV[5])
+  if surplus > 0 then
+    for _, name in ipairs(redis.call('ZRANGE', keys, 0, math.min(surplus, 1000) - 1)) do
+      redis.call('DEL', P .. 'once:' .. name)
+      redis.call('ZREM', keys, name)
+    end
+  end
   return {ARGV[2], false}
 end
 if entry ~= ARGV[2] and cjson.decode(entry).fingerprint == cjson.decode(ARGV[2]).fingerprint then
@@ -32,11 +44,12 @@ local key = P .. 'once:' .. ARGV[1]
 return redis.call('EXISTS', key) == 1 and redis.call('HSETNX', key, 'done', ARGV[2])
 """)
 
-# name, mark
+# name, mark, tenant
 GIVE_BACK = script("""
 local key = P .. 'once:' .. ARGV[1]
 local entry, shared = unpack(redis.call('HMGET', key, 'entry', 'shared'))
 if not entry or shared or cjson.decode(entry).mark ~= ARGV[2] then return 0 end
+redis.call('ZREM', P .. 'onces:' .. ARGV[3], ARGV[1])
 return redis.call('DEL', key)
 """)
 
@@ -52,12 +65,13 @@ class _Entry(Value):
 
 
 class RedisOnceStore:
-    """A hash for each key, which Redis removes when its time is over."""
+    """A hash for each key, which Redis removes when its time is over; a tenant with too many loses the oldest."""
 
-    def __init__(self, connection: RedisConnection, prefix: str, retention_s: float) -> None:
+    def __init__(self, connection: RedisConnection, prefix: str, bounds: StoreBounds) -> None:
         self._connection = connection
         self._prefix = prefix
-        self._retention_ms = round(retention_s * 1000)
+        self._retention_ms = round(bounds.once_retention_s * 1000)
+        self._most_keys = bounds.once_keys
 
     async def begin(
         self, tenant: str, key: str, fingerprint: str, ids: Mapping[str, str]
@@ -66,7 +80,9 @@ class RedisOnceStore:
         fresh = _Entry(
             tenant=tenant, key=key, fingerprint=fingerprint, ids=dict(ids), mark=new_id("once")
         )
-        raw, content = await self._run(BEGIN, name, to_json(fresh), self._retention_ms)
+        raw, content = await self._run(
+            BEGIN, name, to_json(fresh), self._retention_ms, tenant, self._most_keys
+        )
         whose = (tenant, key)
         entry = decode(_Entry, raw, f"once:{name}", lambda it: (it.tenant, it.key) == whose)
         is_done = content is not None
@@ -77,7 +93,7 @@ class RedisOnceStore:
         await self._run(DONE, _name(tenant, key), content)
 
     async def give_back(self, tenant: str, key: str, entry: OnceEntry) -> None:
-        await self._run(GIVE_BACK, _name(tenant, key), entry.mark)
+        await self._run(GIVE_BACK, _name(tenant, key), entry.mark, tenant)
 
     async def _run(self, script: Any, *arguments: Argument) -> Any:
         return await self._connection.run(script, self._prefix, *arguments)

@@ -50,7 +50,7 @@ async def redis_stores(
             journals=journals,
             replicas=replicas,
             pool=RedisPoolStore(connection, prefix),
-            once=RedisOnceStore(connection, prefix, bounds.once_retention_s),
+            once=RedisOnceStore(connection, prefix, bounds),
         )
     finally:
         listening.cancel()

@@ -32,6 +32,8 @@
 | attended:{session}:{id}  | string  | somebody waits for that execution             | the time that was said          |
 | once:{n}:{tenant}:{key}  | hash    | entry (JSON), shared, done: its content; n is | give_back; once_retention_s     |
 |                          |         | the tenant's length                           |                                 |
+| onces:{tenant}           | zset    | `{n}:{tenant}:{key}` of a tenant by time      | give_back, begin;               |
+|                          |         |                                               | once_retention_s                |
 | news                     | channel | `{replica} {execution} {status}`              |                                 |
 
 Those of quotas are in `quota_scripts`. Every change is one script, so it happens whole or not at all. A server
