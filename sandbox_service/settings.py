@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     link_ttl_s: float = Field(86_400, gt=0)
     queue_length: int = Field(32, ge=1)
     history_length: int = Field(1000, ge=1)
+    max_ended_sessions: int = Field(10_000, ge=1)
     max_event_bytes: int = Field(16 * MIB, ge=1)
     max_session_result_bytes: int = Field(32 * MIB, ge=0)
     max_tenant_result_bytes: int = Field(256 * MIB, ge=0)

@@ -30,6 +30,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         once_retention_s=settings.idempotency_retention_s,
         once_keys=settings.max_idempotency_keys,
         lease_ttl_s=settings.lease_ttl_s,
+        ended_sessions=settings.max_ended_sessions,
         event_bytes=settings.max_event_bytes,
         session_bytes=settings.max_session_result_bytes,
         tenant_bytes=settings.max_tenant_result_bytes,

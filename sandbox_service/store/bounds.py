@@ -21,8 +21,10 @@ class StoreBounds:
     Bytes are those of the JSON. Of one execution `event_bytes` of events are kept. When a session has more
     than `session_bytes` of results and events, or a tenant more than `tenant_bytes`, its oldest ended
     executions give way: first their events, then their outputs, in the end all of them; never the one that
-    was written last. A replica that was not heard of for `lease_ttl_s` has lost what it held. The memory store's
-    log is written anew above `smallest_log_bytes`, and after a failure of the disk every `log_heal_s`.
+    was written last. Of a tenant's ended sessions `ended_sessions` are known; the first that ended are dropped
+    with all that was in them. A replica that was not heard of for `lease_ttl_s` has lost what it held. The
+    memory store's log is written anew above `smallest_log_bytes`, and after a failure of the disk every
+    `log_heal_s`.
     """
 
     history_length: int = 1000
@@ -32,6 +34,7 @@ class StoreBounds:
     event_bytes: int = 16 * MIB
     session_bytes: int = 32 * MIB
     tenant_bytes: int = 256 * MIB
+    ended_sessions: int = 10_000
     smallest_log_bytes: int = 16 * MIB
     log_heal_s: float = 1.0
 

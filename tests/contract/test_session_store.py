@@ -7,7 +7,7 @@ import pytest
 
 from sandbox_service.domain.errors import Conflict
 from sandbox_service.domain.stores import SessionQuery, SessionStore, Stores
-from sandbox_service.domain.values import LIVE_STATUSES, SandboxRef, SessionStatus
+from sandbox_service.domain.values import LIVE_STATUSES, SandboxRef, SessionRecord, SessionStatus
 from tests.contract.store_fixtures import StoreHouse, accepted, opened_session, run_to_end
 from tests.support.fakes import SteppedClock, session_record
 
@@ -178,3 +178,29 @@ async def test_the_next_process_finds_the_sessions(storehouse: StoreHouse, clock
     async with storehouse.opened() as stores:
         assert await stores.sessions.list(SessionQuery()) == [kept]
         await stores.sessions.replace(kept)
+
+
+async def test_of_too_many_ended_sessions_a_tenants_first_are_dropped(storehouse: StoreHouse):
+    """With what was in them; live ones and another tenant's stay."""
+    clock = storehouse.clock
+    async with storehouse.opened(ended_sessions=2) as stores:
+        live = await opened_session(stores, clock, "sess_live")
+        theirs = await opened_session(stores, clock, "sess_theirs", tenant="other")
+        await ended(stores, theirs, clock)
+        for number in range(4):
+            session = await opened_session(stores, clock, f"sess_{number}")
+            record, lease = await accepted(stores, session.id)
+            await run_to_end(stores, lease, record)
+            clock.advance(1)
+            await ended(stores, await stores.sessions.get(session.id), clock)
+    async with storehouse.opened(ended_sessions=2) as stores:
+        mine = await stores.sessions.list(SessionQuery(tenant="first"))
+        assert {record.id for record in mine} == {"sess_3", "sess_2", live.id}
+        assert await stores.executions.get("sess_0", "exec_1") is None
+        assert await stores.executions.get("sess_3", "exec_1") is not None
+        assert await stores.sessions.get(theirs.id) is not None
+
+
+async def ended(stores: Stores, record: SessionRecord, clock: SteppedClock) -> None:
+    update = {"status": SessionStatus.CLOSED, "ended_at": clock.now()}
+    await stores.sessions.replace(record.model_copy(update=update))

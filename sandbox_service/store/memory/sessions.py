@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice
 
 from sandbox_service.domain.errors import Conflict
 from sandbox_service.domain.stores import SessionQuery
-from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord
+from sandbox_service.domain.values import SessionRecord
 from sandbox_service.store.memory.tables import Tables
 
 
@@ -16,7 +17,7 @@ class MemorySessionStore:
         self._tables = tables
 
     async def create(self, record: SessionRecord) -> SessionRecord:
-        if record.id in self._tables.sessions:
+        if self._tables.sessions.get(record.id) is not None:
             raise Conflict(f"Session {record.id} exists already.")
         self._tables.put_session(record)
         return record
@@ -29,26 +30,14 @@ class MemorySessionStore:
         return self._with_pending(replace_session(self._tables, record))
 
     async def list(self, query: SessionQuery) -> Sequence[SessionRecord]:
-        records = self._tables.sessions.values()
-        matching = [record for record in records if _matches(record, query)]
-        matching.sort(key=_age_key, reverse=True)
-        chosen = matching if query.after is None else self._older(matching, query)
-        return [self._with_pending(record) for record in chosen[: query.limit]]
-
-    def _older(
-        self, matching: Sequence[SessionRecord], query: SessionQuery
-    ) -> Sequence[SessionRecord]:
-        last = self._tables.sessions.get(query.after or "")
-        if last is None or query.tenant not in (None, last.tenant):
-            return []
-        return [record for record in matching if _age_key(record) < _age_key(last)]
+        chosen = islice(self._tables.sessions.newest_first(query), query.limit)
+        return [self._with_pending(record) for record in chosen]
 
     async def due(
         self, before: datetime, ended_before: datetime, limit: int
     ) -> Sequence[SessionRecord]:
-        records = self._tables.sessions.values()
-        due = [record for record in records if _is_due(record, before, ended_before)]
-        return [self._with_pending(record) for record in due[:limit]]
+        due = islice(self._tables.sessions.due(before, ended_before), limit)
+        return [self._with_pending(record) for record in due]
 
     async def delete(self, session_id: str) -> None:
         self._tables.drop_session(session_id)
@@ -66,19 +55,3 @@ def replace_session(tables: Tables, record: SessionRecord) -> SessionRecord:
     kept = record.model_copy(update={"revision": record.revision + 1, "pending": 0})
     tables.put_session(kept)
     return kept
-
-
-def _age_key(record: SessionRecord) -> tuple[datetime, str]:
-    return record.created_at, record.id
-
-
-def _matches(record: SessionRecord, query: SessionQuery) -> bool:
-    return (query.tenant is None or record.tenant == query.tenant) and (
-        query.statuses is None or record.status in query.statuses
-    )
-
-
-def _is_due(record: SessionRecord, before: datetime, ended_before: datetime) -> bool:
-    if record.status in LIVE_STATUSES:
-        return record.expires_at <= before
-    return record.ended_at is not None and record.ended_at <= ended_before

@@ -21,6 +21,7 @@ from sandbox_service.store.encoding import revived, to_json
 from sandbox_service.store.memory.kept_keys import GONE, KeptKeys, noted, unpacked
 from sandbox_service.store.memory.ledger import KeptExecution, Key, Ledger
 from sandbox_service.store.memory.log import Entry, Log, Noted
+from sandbox_service.store.memory.session_table import SessionTable
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Tables:
     def __init__(self, bounds: StoreBounds, path: Path | None) -> None:
         self.bounds = bounds
         self.replica = new_id("rep")
-        self.sessions: dict[str, SessionRecord] = {}
+        self.sessions = SessionTable()
         self.executions: dict[str, OrderedDict[str, KeptExecution]] = {}
         self.queues: dict[str, deque[str]] = {}
         self.leases: dict[str, Lease] = {}
@@ -56,11 +57,15 @@ class Tables:
             self._log.heal()
 
     def put_session(self, record: SessionRecord) -> None:
-        self.sessions[record.id] = record
+        """Note the record; of a tenant with too many ended ones the first are dropped."""
+        self.sessions.put(record)
         self._note("session", record.id, record)
+        most = self.bounds.ended_sessions
+        while (surplus := self.sessions.surplus_ended(record.tenant, most)) is not None:
+            self.drop_session(surplus)
 
     def drop_session(self, session_id: str) -> None:
-        self.sessions.pop(session_id, None)
+        self.sessions.drop(session_id)
         self._drop_executions(session_id)
         self.leases.pop(session_id, None)
         self._note("session", session_id, None)
@@ -161,10 +166,10 @@ class Tables:
     def _take(self, entry: Entry) -> None:
         match entry.table, entry.key, entry.value:
             case "session", key, None:
-                self.sessions.pop(key, None)
+                self.sessions.drop(key)
                 self._drop_executions(key)
             case "session", key, value:
-                self.sessions[key] = SessionRecord.model_validate(value)
+                self.sessions.put(SessionRecord.model_validate(value))
             case "execution", key, value:
                 value["outputs"] = [revived(node) for node in value["outputs"]]
                 record = ExecutionRecord.model_validate(value)

@@ -44,7 +44,7 @@ async def redis_stores(
     listening = asyncio.create_task(journals.listen())
     try:
         yield Stores(
-            sessions=RedisSessionStore(connection, prefix),
+            sessions=RedisSessionStore(connection, prefix, bounds),
             executions=RedisExecutionStore(connection, prefix, replicas, bounds),
             work=RedisWorkQueues(connection, prefix, replicas),
             journals=journals,

@@ -8,6 +8,7 @@
 | sessions:of:{tenant}     | zset    | a tenant's, by created_at (us)                | delete                          |
 | due:live                 | zset    | those that live, by expires_at (us)           | their end, delete               |
 | due:ended                | zset    | those that ended, by ended_at (us)            | delete                          |
+| ended:of:{tenant}        | zset    | a tenant's that ended, by ended_at (us)       | replace (ended_sessions), delete|
 | history:{session}        | list    | ids of its executions, oldest first           | delete                          |
 | queue:{session}          | list    | ids of those that wait or run                 | final record, delete            |
 | kept:{session}           | zset    | ids of those that ended, as they give way     | accept, write, delete           |

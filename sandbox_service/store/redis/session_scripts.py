@@ -18,13 +18,50 @@ local id = ARGV[1]
 return {redis.call('HGET', session_key(id), 'record'), redis.call('LLEN', queue_key(id))}
 """)
 
-# the revision that the record is based on, then the record as above
-REPLACE = script("""
-local based_on, id = ARGV[1], ARGV[2]
+_DELETE = """
+local function delete_session(id)
+  local tenant = redis.call('HGET', session_key(id), 'tenant')
+  for _, execution in ipairs(redis.call('LRANGE', history_key(id), 0, -1)) do
+    redis.call('UNLINK', execution_key(id, execution), events_key(id, execution))
+    if tenant then redis.call('ZREM', kept_of_key(tenant), id .. ' ' .. execution) end
+  end
+  redis.call('UNLINK', session_key(id), history_key(id), queue_key(id), kept_key(id), right_key(id))
+  local kept = tonumber(redis.call('HGET', P .. 'kept:bytes', id) or 0)
+  redis.call('HDEL', P .. 'kept:bytes', id)
+  if tenant and kept > 0 and redis.call('HINCRBY', P .. 'kept:bytes', 'of:' .. tenant, -kept) <= 0 then
+    redis.call('HDEL', P .. 'kept:bytes', 'of:' .. tenant)
+  end
+  for _, index in ipairs({'sessions', 'sessions:live', 'due:live', 'due:ended'}) do
+    redis.call('ZREM', P .. index, id)
+  end
+  if tenant then
+    redis.call('ZREM', P .. 'sessions:of:' .. tenant, id)
+    redis.call('ZREM', P .. 'ended:of:' .. tenant, id)
+  end
+  redis.call('SREM', P .. 'working', id)
+end
+"""
+
+# how many of a tenant's ended sessions are kept, the revision that the record is based on, then the record as above
+REPLACE = script(
+    _DELETE
+    + """
+local most_ended, based_on, id, state, due = ARGV[1], ARGV[2], ARGV[3], ARGV[7], ARGV[8]
 if redis.call('HGET', session_key(id), 'revision') ~= based_on then return -1 end
-put_session(unpack(ARGV, 2))
+put_session(unpack(ARGV, 3))
+local tenant = state == 'ended' and redis.call('HGET', session_key(id), 'tenant')
+if tenant then
+  local ended = P .. 'ended:of:' .. tenant
+  redis.call('ZADD', ended, due, id)
+  while redis.call('ZCARD', ended) > tonumber(most_ended) do
+    local first = redis.call('ZRANGE', ended, 0, 0)[1]
+    redis.call('ZREM', ended, first)
+    if redis.call('ZSCORE', P .. 'due:ended', first) then delete_session(first) end
+  end
+end
 return redis.call('LLEN', queue_key(id))
-""")
+"""
+)
 
 _ROWS = """
 local rows = {}
@@ -79,23 +116,10 @@ return rows
 """
 )
 
-DELETE = script("""
-local id = ARGV[1]
-local tenant = redis.call('HGET', session_key(id), 'tenant')
-for _, execution in ipairs(redis.call('LRANGE', history_key(id), 0, -1)) do
-  redis.call('UNLINK', execution_key(id, execution), events_key(id, execution))
-  if tenant then redis.call('ZREM', kept_of_key(tenant), id .. ' ' .. execution) end
-end
-redis.call('UNLINK', session_key(id), history_key(id), queue_key(id), kept_key(id), right_key(id))
-local kept = tonumber(redis.call('HGET', P .. 'kept:bytes', id) or 0)
-redis.call('HDEL', P .. 'kept:bytes', id)
-if tenant and kept > 0 and redis.call('HINCRBY', P .. 'kept:bytes', 'of:' .. tenant, -kept) <= 0 then
-  redis.call('HDEL', P .. 'kept:bytes', 'of:' .. tenant)
-end
-for _, index in ipairs({'sessions', 'sessions:live', 'due:live', 'due:ended'}) do
-  redis.call('ZREM', P .. index, id)
-end
-if tenant then redis.call('ZREM', P .. 'sessions:of:' .. tenant, id) end
-redis.call('SREM', P .. 'working', id)
+DELETE = script(
+    _DELETE
+    + """
+delete_session(ARGV[1])
 return 1
-""")
+"""
+)

@@ -8,6 +8,7 @@ from typing import Any
 from sandbox_service.domain.errors import Conflict
 from sandbox_service.domain.stores import SessionQuery
 from sandbox_service.domain.values import LIVE_STATUSES, SessionRecord
+from sandbox_service.store.bounds import StoreBounds
 from sandbox_service.store.encoding import to_json
 from sandbox_service.store.redis.connection import Argument, RedisConnection
 from sandbox_service.store.redis.failures import StoreCorrupt
@@ -21,9 +22,10 @@ PAGE_LENGTH = 200
 class RedisSessionStore:
     """A record is written only over the revision that it is based on."""
 
-    def __init__(self, connection: RedisConnection, prefix: str) -> None:
+    def __init__(self, connection: RedisConnection, prefix: str, bounds: StoreBounds) -> None:
         self._connection = connection
         self._prefix = prefix
+        self._most_ended = bounds.ended_sessions
 
     async def create(self, record: SessionRecord) -> SessionRecord:
         if not await self._run(CREATE, record.tenant, *session_arguments(record)):
@@ -36,26 +38,28 @@ class RedisSessionStore:
 
     async def replace(self, record: SessionRecord) -> SessionRecord:
         kept = next_revision(record)
-        pending = await self._run(REPLACE, record.revision, *session_arguments(kept))
+        arguments = (self._most_ended, record.revision, *session_arguments(kept))
+        pending = await self._run(REPLACE, *arguments)
         if pending < 0:
             raise changed_in_between(record)
         return kept.model_copy(update={"pending": pending}) if pending else kept
 
     async def list(self, query: SessionQuery) -> Sequence[SessionRecord]:
+        length = PAGE_LENGTH if query.statuses else min(PAGE_LENGTH, query.limit)
         records: list[SessionRecord] = []
         cursor = _Cursor(query.after or "")
         while len(records) < query.limit:
-            rows = await self._page(query, cursor)
+            rows = await self._page(query, cursor, length)
             records += [record for record in _readable(rows) if _matches(record, query)]
-            if len(rows) < PAGE_LENGTH:
+            if len(rows) < length:
                 break
             cursor = _Cursor(rows[-1].id, rows[-1].score)
         return records[: query.limit]
 
-    async def _page(self, query: SessionQuery, cursor: "_Cursor") -> "Sequence[_Row]":
+    async def _page(self, query: SessionQuery, cursor: "_Cursor", length: int) -> "Sequence[_Row]":
         """The next sessions of the smallest index that has all of those asked for."""
         answer = await self._run(
-            PAGE, _index(query), cursor.id, cursor.score, query.tenant or "", PAGE_LENGTH
+            PAGE, _index(query), cursor.id, cursor.score, query.tenant or "", length
         )
         return list(_rows(answer))
 
