@@ -119,7 +119,8 @@ class ZygoteLine:
             self._serve()
         elif "forked" in packet:
             self._pids[packet["forked"]] = packet["pid"]
-        elif "serving" in packet:
+        elif "serving" in packet:  # from the kernel itself: it may come before the zygote's word
+            self._pids[packet["serving"]] = packet["pid"]
             self._settle(packet["serving"], packet["pid"])
         elif "failed" in packet:
             self._fail(packet["failed"], packet["message"])
