@@ -17,16 +17,22 @@ from ipykernel.compiler import XCachingCompiler  # noqa: E402
 from ipykernel.control import ControlThread  # noqa: E402
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
 from ipykernel.shellchannel import ShellChannelThread  # noqa: E402
-from ipykernel.zmqshell import ZMQInteractiveShell  # noqa: E402
 from IPython.core.application import BaseIPythonApplication  # noqa: E402
+from tornado.ioloop import IOLoop  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 from zmq.eventloop.zmqstream import ZMQStream  # noqa: E402
 
+from zygote.figures import show_figures_of_every_backend  # noqa: E402
 from zygote.history import ForgottenOutputs  # noqa: E402
-from zygote.kernel import InterruptibleKernel  # noqa: E402
-from zygote.streams import KernelIOPubThread, KernelOutStream  # noqa: E402
+from zygote.kernel import CellKernel  # noqa: E402
+from zygote.loops import let_scripts_run_loops  # noqa: E402
+from zygote.outlet import Outlet  # noqa: E402
+from zygote.shell import SandboxShell  # noqa: E402
+from zygote.streams import KernelIOPubThread, StandardStream  # noqa: E402
+from zygote.text import pack  # noqa: E402
 
 _MESSAGES_AHEAD = 50
+_CHILDREN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "children")
 
 
 def kernel_config() -> Config:
@@ -34,7 +40,7 @@ def kernel_config() -> Config:
     config = Config()
     config.Application.log_level = "ERROR"  # a warning of the kernel's own is no output of a cell's
     config.HistoryManager.enabled = False
-    config.InterruptibleKernel._execute_sleep = 0.0
+    config.CellKernel._execute_sleep = 0.0
     config.InlineBackend.figure_formats = {"png"}
     return config
 
@@ -44,13 +50,14 @@ class ForkedKernelApp(IPKernelApp):
 
     def prepare(self) -> None:
         """Make all that needs no thread, socket or process id."""
+        os.environ["PYTHONPATH"] = _CHILDREN
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
         self.ipython_dir = os.environ.pop("SANDBOX_ZYGOTE_PROFILE")
         self.update_config(kernel_config())
         BaseIPythonApplication.initialize(self, argv=[])
         self.init_pdb()
         self.init_path()
-        shell = self.shell = ZMQInteractiveShell.instance(
+        shell = self.shell = SandboxShell.instance(
             parent=self,
             profile_dir=self.profile_dir,
             user_ns={},
@@ -61,18 +68,22 @@ class ForkedKernelApp(IPKernelApp):
         self.init_gui_pylab()
         self.init_extensions()
 
+    def warmed(self) -> None:
+        """Set right what the preloaded packages do, once they are there."""
+        show_figures_of_every_backend(self.shell)
+
     def bind(self, directory: str) -> None:
         """Open the kernel's sockets in `directory` and make the kernel; `start` then serves."""
         self.transport = "ipc"
         self.ip = os.path.join(directory, "k")
         self.session.key = b""
+        self.session.pack = pack
         self.init_sockets()
         self.init_io()
         self.init_signal()
         self.init_kernel()
         self.kernel.shell.kernel = self.kernel
-        sys.stdout.flush()
-        sys.stderr.flush()
+        let_scripts_run_loops(IOLoop.current().asyncio_loop)  # type: ignore[attr-defined]
 
     def init_sockets(self) -> None:
         """Shell, control, stdin and iopub over ipc; no heartbeat, since the zygote sees exits."""
@@ -102,8 +113,12 @@ class ForkedKernelApp(IPKernelApp):
 
     def init_io(self) -> None:
         """Send standard output and error, descriptors included, to the iopub channel."""
-        for name in ("stdout", "stderr"):
-            setattr(sys, name, KernelOutStream(self.session, self.iopub_thread, name))
+        self.session.pid = os.getpid()
+        outlet = self.outlet = Outlet(self.session, self.iopub_thread)
+        stdout = sys.stdout = sys.__stdout__ = StandardStream(outlet, "stdout")  # type: ignore[misc]
+        stderr = sys.stderr = sys.__stderr__ = StandardStream(outlet, "stderr")  # type: ignore[misc]
+        for one in (outlet, stdout, stderr):
+            os.register_at_fork(after_in_child=one.become_child)
         self.outstream_class = None  # type: ignore[assignment]
         super().init_io()
 
@@ -114,7 +129,7 @@ class ForkedKernelApp(IPKernelApp):
         self.shell_channel_thread.shell_stream = shell
         self.control_thread.start()
         self.shell_channel_thread.start()
-        self.kernel = InterruptibleKernel.instance(
+        self.kernel = CellKernel.instance(
             parent=self,
             session=self.session,
             control_stream=control,
@@ -126,5 +141,6 @@ class ForkedKernelApp(IPKernelApp):
             stdin_socket=self.stdin_socket,
             log=self.log,
             profile_dir=self.profile_dir,
+            outlet=self.outlet,
         )
         self.displayhook.get_execution_count = lambda: self.kernel.execution_count

@@ -28,6 +28,7 @@ def main(fd: int) -> None:
     app.prepare()
     preload()
     warm(app.shell)
+    app.warmed()
     generators = RandomGenerators.inherited()
     give_back_memory()
     gc.freeze()

@@ -1,58 +1,92 @@
-"""How what user code writes reaches the iopub channel: soon, whole, and without a network."""
+"""`sys.stdout` and `sys.stderr` of a kernel, and the thread that publishes: without a network."""
 
 import codecs
+import io
 import os
 from typing import Any
 
 import zmq
-from ipykernel.iostream import IOPubThread, OutStream
+from ipykernel.iostream import IOPubThread
 from zmq.eventloop.zmqstream import ZMQStream
 
-_READ_BYTES = 65536
-_HELD_CHARS = 1 << 20
-_PIECE_CHARS = 16 << 20
+from zygote.outlet import Outlet
+from zygote.text import WHOLE
+
+_DESCRIPTORS = {"stdout": 1, "stderr": 2}
+_ERRORS = {"stdout": WHOLE, "stderr": "backslashreplace"}
+_PIECE_BYTES = 16 << 20
 
 
-class KernelOutStream(OutStream):
-    """Flushes within 10 ms, and reads the redirected descriptor in large pieces.
+class _Sink(io.BufferedIOBase):
+    """The bytes below a standard stream. It cannot be closed: the next cell prints too."""
 
-    The pieces are decoded incrementally, so that a character cut in two by a read stays whole, and
-    are not copied to the container's log. Whoever writes faster than it is sent waits: text without
-    end is then an endless cell, and not one that dies of its own output.
-    """
+    mode = "wb"
+    closed = False  # type: ignore[assignment]
 
-    flush_interval = 0.01
-    _held_chars = 0
+    def __init__(self, outlet: Outlet, name: str) -> None:
+        self.name = f"<{name}>"
+        self._outlet = outlet
+        self._stream = name
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+
+    def writable(self) -> bool:
+        return True
 
     def fileno(self) -> int:
         """The watched descriptor, so that `subprocess.run(..., stdout=sys.stdout)` is seen."""
-        return int(self._original_stdstream_fd)
+        return _DESCRIPTORS[self._stream]
+
+    def close(self) -> None:
+        self.flush()
 
     def flush(self) -> None:
-        """Send what was written; with nothing written there is no need to wake the thread."""
-        if self._buffers:
-            super().flush()
+        self._outlet.flush()
 
-    def write(self, string: str) -> int:
-        """Take the text, a huge one in pieces; wait for it to be sent when much is held already."""
-        for start in range(0, len(string), _PIECE_CHARS):
-            super().write(string[start : start + _PIECE_CHARS])
-            self._held_chars += min(len(string) - start, _PIECE_CHARS)
-            if self._held_chars > _HELD_CHARS:
-                self._held_chars = 0
-                self.flush()
-        return len(string)
+    def write(self, data: Any) -> int:
+        """Take bytes, very many in pieces."""
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), _PIECE_BYTES):
+            piece = view[start : start + _PIECE_BYTES]
+            if self._outlet.is_child:
+                _write_whole(self.fileno(), piece)
+            elif text := self._decode(piece):
+                self._outlet.write(self._stream, text)
+        return len(view)
 
-    def _watch_pipe_fd(self) -> None:
-        decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        descriptor: int = self._fid  # type: ignore[assignment]
-        while self._should_watch and (piece := os.read(descriptor, _READ_BYTES)):
-            if text := decode(piece):
-                self.write(text)
+
+class StandardStream(io.TextIOWrapper):
+    """What Python has, down to `buffer` and `reconfigure`; a forked child's is line-buffered."""
+
+    def __init__(self, outlet: Outlet, name: str) -> None:
+        super().__init__(
+            _Sink(outlet, name),  # type: ignore[arg-type]
+            encoding="utf-8",
+            errors=_ERRORS[name],
+            newline="\n",
+            write_through=True,
+        )
+        self.mode = "w"
+
+    def detach(self) -> Any:
+        """The bytes below; the stream goes on, since the kernel needs it."""
+        self.flush()
+        return self.buffer
+
+    def reconfigure(self, *, errors: str | None = None, **options: Any) -> None:
+        """As ever, but another encoding does not make a lone surrogate an error."""
+        super().reconfigure(errors=errors or self.errors, **options)
+
+    def become_child(self) -> None:
+        self.reconfigure(line_buffering=True, write_through=False)
+
+
+def _write_whole(descriptor: int, view: memoryview) -> None:
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 class KernelIOPubThread(IOPubThread):
-    """Collects the output of forked processes over ipc: a sandbox may have no network at all."""
+    """Collects the displays of forked processes over ipc: a sandbox may have no network at all."""
 
     def __init__(self, socket: "zmq.Socket[Any]", session: Any, pipe_path: str) -> None:
         self._pipe_address = f"ipc://{pipe_path}"

@@ -166,16 +166,6 @@ async def test_a_death_is_reported_and_the_next_cell_works(
     assert after.end["incarnation"] == before + 1
 
 
-async def test_exit_ends_the_cell_and_then_the_kernel(agent: AgentProcess) -> None:
-    """`exit` is answered; the next cell finds a fresh kernel."""
-    before = (await agent.kernel())["incarnation"]
-    await agent.run("exit")
-    async with asyncio.timeout(60):
-        while (await agent.kernel())["incarnation"] == before:
-            await asyncio.sleep(0.02)
-    assert (await agent.run("print(1)")).text == "1\n"
-
-
 async def test_a_kernel_inherits_no_randomness(agent: AgentProcess) -> None:
     """No generator gives the same value in two kernels."""
     first = (await agent.run(SEEDS)).text.split()
