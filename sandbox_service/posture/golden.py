@@ -69,7 +69,7 @@ def _words(spec: SandboxSpec, uid: int) -> dict[str, object]:
     return {
         "$uid": uid,
         "$workspace_bytes": limits.workspace_bytes,
-        "$largest_file": max(limits.workspace_bytes, _TMP_BYTES),
+        "$largest_file": max(limits.workspace_bytes, limits.memory_bytes, _TMP_BYTES),
         "$memory_bytes": limits.memory_bytes,
         "$pids": limits.pids,
         "$cpus": limits.cpus,

@@ -158,7 +158,7 @@ def test_no_new_privileges_and_our_system_call_filter(body: dict[str, Any]) -> N
         ("/mnt/data", 300 * MIB),
         ("/tmp", 256 * MIB),
         ("/home/sandbox", 64 * MIB),
-        ("/dev/shm", 64 * MIB),
+        ("/dev/shm", 512 * MIB),
     ],
 )
 def test_what_can_be_written_has_a_size(body: dict[str, Any], path: str, size: int) -> None:
@@ -169,12 +169,12 @@ def test_what_can_be_written_has_a_size(body: dict[str, Any], path: str, size: i
 
 
 def test_ulimits_bound_what_one_process_may_hold(body: dict[str, Any]) -> None:
-    """Hard and soft alike; a file can be as large as the workspace."""
+    """Hard and soft alike; a file can be as large as the workspace or memory."""
     limits = {item["Name"]: item["Hard"] for item in body["HostConfig"]["Ulimits"]}
     assert all(item["Soft"] == item["Hard"] for item in body["HostConfig"]["Ulimits"])
     assert limits == {
         "core": 0,
-        "fsize": 300 * MIB,
+        "fsize": 512 * MIB,
         "memlock": 64 * 1024,
         "msgqueue": 64 * 1024,
         "nice": 0,

@@ -20,7 +20,6 @@ WORKSPACE = "/mnt/data"
 HOME = "/home/sandbox"
 TMP_BYTES = 256 * MIB
 HOME_BYTES = 64 * MIB
-SHM_BYTES = 64 * MIB
 INODES = 100_000
 OPEN_FILES = 8192
 # Above what the service and its neighbours have, below what a kernel raises itself to.
@@ -216,7 +215,7 @@ def _tmpfs(limits: Limits, uid: int) -> dict[str, str]:
         WORKSPACE: f"size={limits.workspace_bytes},exec",
         "/tmp": f"size={TMP_BYTES},exec",  # noqa: S108
         HOME: f"size={HOME_BYTES},exec",
-        "/dev/shm": f"size={SHM_BYTES},noexec",  # noqa: S108
+        "/dev/shm": f"size={limits.memory_bytes},noexec",  # noqa: S108
     }
     options = f"nr_inodes={INODES},mode=0700,uid={uid},gid={uid},rw,nosuid,nodev"
     return {path: f"{size},{options}" for path, size in sizes.items()}
@@ -225,7 +224,7 @@ def _tmpfs(limits: Limits, uid: int) -> dict[str, str]:
 def _ulimits(spec: SandboxSpec) -> list[dict[str, Any]]:
     values = {
         "core": 0,
-        "fsize": max(spec.limits.workspace_bytes, TMP_BYTES),
+        "fsize": max(spec.limits.workspace_bytes, spec.limits.memory_bytes, TMP_BYTES),
         "memlock": LOCKED_BYTES,
         "msgqueue": MSGQUEUE_BYTES,
         "nice": 0,
