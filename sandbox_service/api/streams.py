@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from sandbox_service.api.answers import dumps
 from sandbox_service.api.drain import Drain
 from sandbox_service.domain.errors import ServiceError, ShuttingDown
+from sandbox_service.domain.json_values import escaped_line_breaks
 from sandbox_service.domain.ports import FileStream
 
 logger = logging.getLogger(__name__)
@@ -24,9 +25,10 @@ FAREWELL_S = 1.0
 
 
 def sse_frame(event: str, data: Any, event_id: int | None = None) -> bytes:
-    """One server-sent event; its data is one line of JSON."""
+    """One server-sent event; its data is one line of JSON, also for who splits lines as Unicode does."""
     number = b"" if event_id is None else b"id: %d\n" % event_id
-    return b"%sevent: %s\ndata: %s\n\n" % (number, event.encode(), dumps(data))
+    text = escaped_line_breaks(dumps(data))
+    return b"%sevent: %s\ndata: %s\n\n" % (number, event.encode(), text)
 
 
 async def hang_up(receive: Receive) -> None:

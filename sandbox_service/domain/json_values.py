@@ -9,6 +9,9 @@ MAX_DEPTH = 64
 _MAX_INT = 2**64 - 1
 _MIN_INT = -(2**63)
 
+# Those that JSON does not escape by itself. In UTF-8 none of them can be a part of another character.
+_LINE_BREAKS = {one.encode(): rb"\u%04x" % ord(one) for one in "\x85\u2028\u2029"}
+
 
 class RawJson:
     """A JSON value that nobody here needs to look into: its text, known to be valid, on one line."""
@@ -99,3 +102,10 @@ def _finite(number: float) -> float | None:
     except OverflowError:
         return None
     return as_float if math.isfinite(as_float) else None
+
+
+def escaped_line_breaks(text: bytes) -> bytes:
+    """The same JSON for who splits lines as Unicode does, Python's `splitlines` among them."""
+    for character, escape in _LINE_BREAKS.items():
+        text = text.replace(character, escape)
+    return text

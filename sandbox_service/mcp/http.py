@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sandbox_service.client import NO_RETRIES, SandboxClient
 from sandbox_service.domain.ids import looks_like, new_id
+from sandbox_service.domain.json_values import escaped_line_breaks
 from sandbox_service.mcp.calls import Place
 from sandbox_service.mcp.in_process import InProcessTransport
 from sandbox_service.mcp.server import Context, create_server
@@ -31,6 +32,7 @@ MOST_BODY_BYTES = 16 * 1024 * 1024
 """Of one request: an uploaded file, in base64."""
 SMALL_BODY_BYTES = 64 * 1024
 SESSION_HEADER = "mcp-session-id"
+_EVENTS = b"text/event-stream"
 OUR_HOST = "http://service"
 
 
@@ -109,13 +111,25 @@ class _Exchange(Response):
                 return await receive()
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._session_id:
-                header = (SESSION_HEADER.encode(), self._session_id.encode())
-                message["headers"] = [*message.get("headers", ()), header]
+        await self._exchanges.serve(scope, receive_again, self._sender(send))
+
+    def _sender(self, send: Send) -> Send:
+        """Adds the session's id to the answer's head; each event of a stream stays one line."""
+        is_stream = False
+
+        async def send_as_ours(message: Message) -> None:
+            nonlocal is_stream
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                is_stream = any(value.startswith(_EVENTS) for _, value in headers)
+                if self._session_id:
+                    headers.append((SESSION_HEADER.encode(), self._session_id.encode()))
+                message["headers"] = headers
+            elif is_stream and "body" in message:
+                message["body"] = escaped_line_breaks(message["body"])
             await send(message)
 
-        await self._exchanges.serve(scope, receive_again, send_with_id)
+        return send_as_ours
 
 
 def _small_message(body: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sandbox_service.api.streams import sse_frame
 from sandbox_service.domain.errors import InvalidRequest, SandboxLost
 from sandbox_service.domain.values import SessionStatus
 from tests.support.turns import others_run
@@ -48,6 +49,15 @@ def events_of(text: str) -> list[dict[str, Any]]:
         if fields:
             events.append({**fields, "data": json.loads(fields["data"])})
     return events
+
+
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1e"])
+def test_an_event_is_three_lines_for_whoever_splits_lines(character: str) -> None:
+    """Python's `splitlines` knows more line breaks than the standard of event streams."""
+    text = f"a{character}b"
+    frame = sse_frame("output", {"text": text}, 1).decode()
+    assert [line.partition(":")[0] for line in frame.splitlines()] == ["id", "event", "data", ""]
+    assert json.loads(frame.splitlines()[2].removeprefix("data: ")) == {"text": text}
 
 
 async def test_an_execution_is_shown_as_the_contract_says(desk: Desk) -> None:

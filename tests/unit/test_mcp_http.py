@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from mcp.shared.exceptions import MCPError
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers
 
 from sandbox_service.api.mcp_route import check_origin
 from sandbox_service.domain.errors import PermissionDenied
+from sandbox_service.mcp.http import Exchanges, _Exchange
 from sandbox_service.mcp.in_process import MOST_ANSWER_BYTES, InProcessTransport
 from sandbox_service.mcp.slips import STALE_S, CallName, Slips
 from tests.support.turns import others_run
@@ -243,3 +245,26 @@ def test_a_web_page_is_let_in_only_from_where_no_name_can_be_pointed_at_us(
         return
     with pytest.raises(PermissionDenied):
         check_origin(headers, public_url)
+
+
+class _Streams(Exchanges):
+    """Answers with one event that has a line break of Unicode in it, as the protocol's library does."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+        head = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({**START, "headers": head})
+        await send(piece('data: {"text":"a\u2028b"}\n\n'.encode(), more=False))
+
+
+async def test_an_event_is_one_line_for_whoever_splits_lines() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await _Exchange(_Streams(), b"", "mcp_1")({}, anyio.sleep_forever, send)  # type: ignore[arg-type]
+    assert sent[1]["body"] == b'data: {"text":"a\\u2028b"}\n\n'
+    assert dict(sent[0]["headers"])[b"mcp-session-id"] == b"mcp_1"
