@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+import tokenize
 from collections.abc import Iterator
 from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
@@ -66,8 +67,11 @@ def _source(options: argparse.Namespace) -> str:
     if missing := [str(path) for path in options.file if not path.is_file()]:
         raise SettingsError(f"no such file: {', '.join(missing)}")
     try:
-        return sys.stdin.read() if options.script == "-" else Path(options.script).read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        if options.script == "-":
+            return sys.stdin.read()
+        with tokenize.open(options.script) as script:
+            return script.read()
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise SettingsError(f"{options.script} cannot be read: {error}") from error
 
 
@@ -79,9 +83,21 @@ async def _run_code(code: str, options: argparse.Namespace) -> int:
     ):
         for path in options.file:
             await session.upload(path)
+        if options.script != "-":
+            await _name_script(session, Path(options.script), options.file)
         result = await _streamed(session, code, options.timeout, output)
         await _save(result, options.out)
     return exit_status(result)
+
+
+async def _name_script(session: Session, script: Path, files: list[Path]) -> None:
+    """The script knows its own name and place, as do processes that it starts."""
+    if script.name not in [path.name for path in files]:
+        await session.upload(script)
+    await session.execute(
+        f"import os, sys; __file__ = os.path.abspath({script.name!r}); sys.argv = [__file__]\n"
+        "del os, sys"
+    )
 
 
 def _session_options(options: argparse.Namespace) -> SessionOptions:

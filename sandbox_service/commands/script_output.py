@@ -1,6 +1,7 @@
 """What a script in a sandbox prints, written to this process's own streams as it comes."""
 
 import re
+from collections.abc import Mapping
 from typing import TextIO
 
 from sandbox_service.client import ExecutionResult, OutputChanged
@@ -30,10 +31,8 @@ class ScriptOutput:
                 self._stream(str(node.get("name", "")), _joined(node.get("text")))
             case "error":
                 self._error(str(node.get("ename")), str(node.get("evalue")), node)
-            case _:
-                data = node.get("data") or {}
-                if "text/plain" in data:
-                    _write(self._out, _joined(data["text/plain"]) + "\n")
+            case "display_data":
+                self._display(node.get("data") or {})
 
     def end(self, result: ExecutionResult) -> None:
         """Say what ended the script, where it is not the script itself."""
@@ -46,6 +45,12 @@ class ScriptOutput:
         if self._exit_seen and "To exit: use 'exit'" in text:
             return  # the kernel's advice to whoever types; a script knows how to end
         _write(self._err if name == "stderr" else self._out, text)
+
+    def _display(self, data: Mapping[str, object]) -> None:
+        """What the script shows as text; the text that stands for a picture is none of the script's."""
+        has_picture = any(media_type.startswith("image/") for media_type in data)
+        if "text/plain" in data and not has_picture:
+            _write(self._out, _joined(data["text/plain"]) + "\n")
 
     def _error(self, name: str, value: str, node: dict[str, object]) -> None:
         if name != "SystemExit":

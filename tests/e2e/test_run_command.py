@@ -65,6 +65,24 @@ def test_a_script_with_a_file_gives_its_output_and_its_files(
     assert live_sessions(service) == []
 
 
+def test_a_script_is_what_it_would_be_here(service: ServiceProcess, tmp_path: Path) -> None:
+    """It knows its file, runs its own loop and encoding, and prints no more than it prints."""
+    script = tmp_path / "plot.py"
+    script.write_text(
+        "\ufeffimport asyncio, pathlib, sys\n"
+        "import matplotlib.pyplot as plt\n"
+        "async def main(): return len(pathlib.Path(__file__).read_text())\n"
+        "sys.stdout.reconfigure(encoding='utf-8')\n"
+        "print(pathlib.Path(__file__).name, asyncio.run(main()) > 100, sys.argv == [__file__])\n"
+        "plt.plot([1, 2]); plt.savefig('plot.png')\n"
+        "'a value'\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(**command(service, str(script)), timeout=60)
+    assert (done.returncode, done.stdout) == (0, "plot.py True True\n"), done.stderr
+    assert done.stderr == "not saved, since there is no --out: 'plot.png'\n"
+
+
 @pytest.mark.parametrize(
     ("code", "arguments", "status", "said"),
     [

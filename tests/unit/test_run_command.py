@@ -50,6 +50,10 @@ def error(name: str, value: str) -> dict[str, Any]:
     }
 
 
+def shows(data: dict[str, Any]) -> dict[str, Any]:
+    return {"output_type": "display_data", "data": data}
+
+
 ADVICE = "UserWarning: To exit: use 'exit', 'quit', or Ctrl-D."
 
 
@@ -62,13 +66,14 @@ ADVICE = "UserWarning: To exit: use 'exit', 'quit', or Ctrl-D."
         ([("append", error("SystemExit", "3")), ("append", stream("stderr", ADVICE))], ("", "")),
         ([("append", stream("stderr", ADVICE))], ("", ADVICE)),
         ([("append", error("SystemExit", "bad"))], ("", "bad\n")),
-        ([("append", {"output_type": "execute_result", "data": {"text/plain": "2"}})], ("2\n", "")),
-        ([("append", {"output_type": "display_data", "data": {"image/png": "AA"}})], ("", "")),
+        ([("append", {"output_type": "execute_result", "data": {"text/plain": "2"}})], ("", "")),
+        ([("append", shows({"text/plain": "a table"}))], ("a table\n", "")),
+        ([("append", shows({"text/plain": "<Figure>", "image/png": "AA"}))], ("", "")),
         ([("replace", stream("stdout", "a")), ("clear", {})], ("", "")),
     ],
 )
 def test_outputs_go_to_the_stream_that_they_belong_to(
     changes: list[tuple[str, dict[str, Any]]], expected: tuple[str, str]
 ) -> None:
-    """Values of a last expression are shown as a notebook shows them."""
+    """A script prints what it prints: no value of its last line, no name of a figure."""
     assert shown(*changes) == expected
