@@ -1,6 +1,5 @@
 """Jupyter messages of one execution, reduced to nbformat v4 output nodes. Pure; never raises."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
@@ -9,6 +8,7 @@ from sandbox_service.domain.ports import KernelMessage, MessageGap
 from sandbox_service.domain.values import Output
 from sandbox_service.kernels.bundles import Bundle, cut_text, fitted_bundle, text_of
 from sandbox_service.kernels.errors import error_node, error_size
+from sandbox_service.kernels.places import Place, Places
 
 ReplyStatus = Literal["ok", "error", "aborted"]
 MAX_OUTPUTS = 2000
@@ -28,43 +28,31 @@ class OutputChange:
     output: Output | None = None
 
 
-@dataclass(slots=True)
-class _Stream:
-    """A stream node that grows; its text is joined only when somebody asks."""
-
-    name: str
-    text: io.StringIO
-
-    def node(self) -> Output:
-        return _stream_node(self.name, self.text.getvalue())
-
-
 class OutputReducer:
     """Holds the outputs of one execution and says how each line changes them.
 
-    `output_bytes` bounds all text and data ever taken in, cleared and replaced ones included.
+    `output_bytes` bounds all text and data held at once: what was cleared or replaced takes nothing.
     Up to four error nodes of 64 KiB pass beyond it. `truncated` says that something was left out, and a
-    line on stderr where messages of the kernel were.
+    line on stderr where messages of the kernel, or more outputs than `max_outputs`, were.
     """
 
     def __init__(self, output_bytes: int, max_outputs: int = MAX_OUTPUTS) -> None:
         self.truncated = False
         self.execution_count: int | None = None
         self.reply_status: ReplyStatus | None = None
-        self._left = output_bytes
-        self._max_outputs = max_outputs
+        self._output_bytes = self._left = output_bytes
         self._errors_over_budget = 0
         self._marks_left = _MAX_MARKS
-        self._nodes: list[_Stream | Output] = []
-        self._displays: dict[str, list[int]] = {}
+        self._places = Places(max_outputs)
+        self._displays: dict[str, list[Place]] = {}
         self._clear_is_due = False
         self._has_error = False
         self._reply_error: Mapping[str, Any] | None = None
 
     @property
     def outputs(self) -> list[Output]:
-        """The nodes as they are now."""
-        return [node.node() if isinstance(node, _Stream) else node for node in self._nodes]
+        """The nodes as they are now; those that wait for the end come with `settle`."""
+        return self._places.nodes()
 
     def apply(self, line: KernelMessage | MessageGap) -> list[OutputChange]:
         """Take in one line; returns what it changed, in order."""
@@ -77,10 +65,11 @@ class OutputReducer:
         return reduce(self, line.content)
 
     def settle(self) -> list[OutputChange]:
-        """Call at the end: adds the error that the reply told of, if its own message never came."""
-        if self._reply_error is None or self._has_error:
-            return []
-        return self._error(self._reply_error)
+        """Call at the end: adds what has waited, and the error of the reply if its message never came."""
+        changes: list[OutputChange] = []
+        if self._reply_error is not None and not self._has_error:
+            changes = self._error(self._reply_error)
+        return [*changes, *(_appended(place) for place in self._places.list_waiting())]
 
     def _mark(self, gap: MessageGap) -> list[OutputChange]:
         """Say what is missing, where it was lost; that takes nothing off the budget."""
@@ -97,20 +86,20 @@ class OutputReducer:
             return []
         changes = self._clear_if_due()
         name = "stderr" if content.get("name") == "stderr" else "stdout"
-        last = self._nodes[-1] if self._nodes else None
-        extends = isinstance(last, _Stream) and last.name == name
-        if not extends and not self._has_place():
-            return changes
+        before = self._left
         text = self._charged(text)
         if not text:
             return changes
-        node = _stream_node(name, text)
-        if isinstance(last, _Stream) and extends:
-            last.text.write(text)
-            return [*changes, OutputChange("extend", len(self._nodes) - 1, node)]
-        buffer = io.StringIO()
-        buffer.write(text)
-        return [*changes, self._append(_Stream(name, buffer), node)]
+        size = before - self._left
+        place = self._places.open_stream(name)
+        if place is None:
+            return [*changes, *self._add(Place.of_stream(name, text, size))]
+        assert place.text is not None
+        place.text.write(text)
+        place.size += size
+        if place.index is None:
+            return changes
+        return [*changes, OutputChange("extend", place.index, _stream_node(name, text))]
 
     def _display(self, content: Mapping[str, Any]) -> list[OutputChange]:
         return self._add_bundle(content, {"output_type": "display_data"})
@@ -122,32 +111,38 @@ class OutputReducer:
 
     def _add_bundle(self, content: Mapping[str, Any], node: Output) -> list[OutputChange]:
         changes = self._clear_if_due()
-        if not self._has_place():
-            return changes
+        before = self._left
         bundle = self._taken_bundle(content)
         if bundle is None:
             return changes
+        node = {**node, "data": bundle.data, "metadata": bundle.metadata}
+        place = Place(node, before - self._left)
         display_id = _display_id(content)
         if display_id is not None:
-            self._displays.setdefault(display_id, []).append(len(self._nodes))
-        node = {**node, "data": bundle.data, "metadata": bundle.metadata}
-        return [*changes, self._append(node, node)]
+            self._displays.setdefault(display_id, []).append(place)
+        return [*changes, *self._add(place)]
 
     def _update_display(self, content: Mapping[str, Any]) -> list[OutputChange]:
         changes = self._clear_if_due()
-        indexes = self._displays.get(_display_id(content) or "")
-        if not indexes:
+        places = self._displays.get(_display_id(content) or "", [])
+        there = [place for place in places if not place.is_gone]
+        if not there:
             return [*changes, *self._display(content)]
-        for index in indexes:
-            bundle = self._taken_bundle(content)
-            if bundle is None:
-                break
-            old = self._nodes[index]
-            assert not isinstance(old, _Stream)
-            node = {**old, "data": bundle.data, "metadata": bundle.metadata}
-            self._nodes[index] = node
-            changes.append(OutputChange("replace", index, node))
+        for place in there:
+            changes += self._replace(place, content)
         return changes
+
+    def _replace(self, place: Place, content: Mapping[str, Any]) -> list[OutputChange]:
+        before = self._left = self._left + place.size
+        bundle = self._taken_bundle(content)
+        if bundle is None:
+            self._left = before - place.size
+            return []
+        place.output = {**place.output, "data": bundle.data, "metadata": bundle.metadata}
+        place.size = before - self._left
+        if place.index is None:
+            return []
+        return [OutputChange("replace", place.index, place.output)]
 
     def _taken_bundle(self, content: Mapping[str, Any]) -> Bundle | None:
         """The bundle as far as the budget holds it; None when nothing of it is left."""
@@ -163,18 +158,20 @@ class OutputReducer:
         changes = self._clear_if_due()
         node, is_cut = error_node(content)
         self.truncated = self.truncated or is_cut
-        if not self._admits(error_size(node)):
+        size = self._admitted(error_size(node))
+        if size is None:
             self.truncated = True
             return changes
         self._has_error = True
-        return [*changes, self._append(node, node)]
+        return [*changes, *self._add(Place(node, size))]
 
-    def _admits(self, size: int) -> bool:
-        if size <= self._left and len(self._nodes) < self._max_outputs:
+    def _admitted(self, size: int) -> int | None:
+        """What an error takes of the budget; nothing for the few beyond it, None for the many."""
+        if size <= self._left:
             self._left -= size
-            return True
+            return size
         self._errors_over_budget += 1
-        return self._errors_over_budget <= _MAX_ERRORS_OVER_BUDGET
+        return 0 if self._errors_over_budget <= _MAX_ERRORS_OVER_BUDGET else None
 
     def _clear(self, content: Mapping[str, Any]) -> list[OutputChange]:
         self._clear_is_due = True
@@ -184,10 +181,11 @@ class OutputReducer:
         if not self._clear_is_due:
             return []
         self._clear_is_due = False
-        if not self._nodes:
+        if not len(self._places):
             return []
-        self._nodes.clear()
+        self._places.clear()
         self._displays.clear()
+        self._left, self._errors_over_budget, self.truncated = self._output_bytes, 0, False
         return [OutputChange("clear", 0)]
 
     def _input(self, content: Mapping[str, Any]) -> list[OutputChange]:
@@ -222,14 +220,17 @@ class OutputReducer:
         self._left -= size
         return text
 
-    def _has_place(self) -> bool:
-        has_place = len(self._nodes) < self._max_outputs
-        self.truncated = self.truncated or not has_place
-        return has_place
+    def _add(self, place: Place) -> list[OutputChange]:
+        gone = self._places.add(place)
+        if gone is not None:
+            self.truncated = True
+            self._left += gone.size
+        return [] if place.index is None else [_appended(place)]
 
-    def _append(self, kept: _Stream | Output, node: Output) -> OutputChange:
-        self._nodes.append(kept)
-        return OutputChange("append", len(self._nodes) - 1, node)
+
+def _appended(place: Place) -> OutputChange:
+    assert place.index is not None
+    return OutputChange("append", place.index, place.node())
 
 
 def _stream_node(name: str, text: str) -> Output:

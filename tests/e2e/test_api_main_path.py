@@ -55,6 +55,35 @@ async def test_a_figure_comes_back_as_a_png_without_savefig(
     assert Image.open(io.BytesIO(base64.b64decode(pictures[0]))).format == "PNG"
 
 
+async def test_the_end_of_a_long_output_is_seen(api: httpx.AsyncClient, session: str) -> None:
+    """A crowd of lines on both streams, then a flood: the chart, the last line and the value are there."""
+    lines = "import sys\nfor i in range(1001): print(i); print(i, file=sys.stderr)\n"
+    crowd = await run(api, session, f"{lines}{CHART}\nprint('last line')\n42")
+    flood = f"for i in range(100): print('x' * 100_000)\n{CHART}\nprint('last line')\n42"
+    for execution in (crowd, await run(api, session, flood)):
+        *_, picture, last, value = execution["outputs"]
+        assert "image/png" in picture["data"]
+        assert last["text"] == "last line\n"
+        assert value["data"]["text/plain"] == "42"
+    assert not crowd["truncated"]
+    for name in ("stdout", "stderr"):
+        texts = [o["text"] for o in crowd["outputs"] if o.get("name") == name]
+        assert "".join(texts).startswith("".join(f"{i}\n" for i in range(1001)))
+    assert execution["truncated"]
+
+
+async def test_of_a_live_plot_the_last_frame_stays(api: httpx.AsyncClient, session: str) -> None:
+    """Frames are cleared or replaced; those that are gone take no room."""
+    frame = "{'text/plain': 'frame %d' % i, 'image/png': 'A' * 100_000}"
+    live = "from IPython.display import clear_output\nshown = display('', display_id=True)\n"
+    cleared = f"for i in range(300): clear_output(wait=True); display({frame}, raw=True)"
+    replaced = f"for i in range(300): shown.update({frame}, raw=True)"
+    for code in (cleared, replaced):
+        execution = await run(api, session, live + code)
+        assert [o["data"]["text/plain"] for o in execution["outputs"]] == ["frame 299"]
+        assert not execution["truncated"]
+
+
 async def test_an_uploaded_table_is_read_and_an_excel_file_comes_back(
     api: httpx.AsyncClient, session: str
 ) -> None:

@@ -259,24 +259,76 @@ CASES = {
     "empty displays are not free": Case(
         [display({})] * 9, [display_node({})] * 3, budget=100, truncated=True
     ),
-    "replaced nodes count": Case(
+    "what was replaced takes nothing": Case(
+        [
+            display({"text/plain": "a" * 50}, "d"),
+            *(update({"text/plain": str(n) * 50}, "d") for n in range(10)),
+        ],
+        [display_node({"text/plain": "9" * 50})],
+        budget=100,
+    ),
+    "a replacement too large is cut, the rest stays": Case(
         [
             display({"text/plain": "a"}, "d"),
-            display({"text/plain": "b"}, "d"),
-            update({"text/plain": "c" * 50}, "d"),
+            stream("b" * 50),
+            update({"text/plain": "c" * 99}, "d"),
         ],
-        [display_node({"text/plain": "c" * 50}), display_node({"text/plain": "c" * 11})],
-        budget=231,
+        [display_node({"text/plain": "c" * 8}), text_node("b" * 50)],
+        budget=100,
         truncated=True,
+    ),
+    "what was cleared takes nothing": Case(
+        [step for n in range(10) for step in (stream(str(n) * 99), clear(n % 2 == 0))]
+        + [display({"text/plain": "last"})],
+        [display_node({"text/plain": "last"})],
+        budget=100,
+    ),
+    "what was cut and then cleared is not missing": Case(
+        [stream("a" * 99), clear(), stream("b")], [text_node("b")], budget=10
+    ),
+    "in a crowd the streams are kept apart less finely": Case(
+        [stream(str(n), "stderr" if n % 2 else "stdout") for n in range(8)]
+        + [display({}), stream("x"), result({"text/plain": "r"})],
+        [
+            text_node("0"),
+            text_node("1", "stderr"),
+            text_node("246"),
+            text_node("357", "stderr"),
+            display_node({}),
+            text_node("x"),
+            result_node({"text/plain": "r"}),
+        ],
+        max_outputs=8,
     ),
     "errors pass the budget": Case(
         [stream("a" * 9), error()], [text_node("a" * 5), error_node()], budget=5, truncated=True
     ),
     "but not without end": Case([error()] * 9, [error_node()] * 4, budget=0, truncated=True),
-    "a crowd of outputs ends": Case(
-        [stream("a"), display({}), stream("b"), stream("c", "stderr"), display({}), error()],
-        [text_node("a"), display_node({}), text_node("b"), error_node()],
-        max_outputs=3,
+    "of a crowd of outputs the middle gives way": Case(
+        [display({"text/plain": str(n)}) for n in range(9)] + [stream("a"), error()],
+        [
+            *(display_node({"text/plain": str(n)}) for n in range(6)),
+            text_node("\n[3 outputs were left out here]\n", "stderr"),
+            display_node({"text/plain": "8"}),
+            error_node(),
+        ],
+        max_outputs=8,
+        truncated=True,
+    ),
+    "an output that waits is replaced": Case(
+        [
+            *(display({"text/plain": str(n)}, f"d{n}") for n in range(9)),
+            update({"text/plain": "new 8"}, "d8"),
+            update({"text/plain": "new 0"}, "d0"),
+        ],
+        [
+            display_node({"text/plain": "new 0"}),
+            *(display_node({"text/plain": str(n)}) for n in range(1, 6)),
+            text_node("\n[1 outputs were left out here]\n", "stderr"),
+            display_node({"text/plain": "7"}),
+            display_node({"text/plain": "new 8"}),
+        ],
+        max_outputs=8,
         truncated=True,
     ),
     "a full list still extends": Case([stream("a"), stream("b")], [text_node("ab")], max_outputs=1),
@@ -350,6 +402,7 @@ def test_messages_become_outputs(case: Case) -> None:
     """Every case gives valid nodes, and its changes replayed give the same list."""
     reducer = OutputReducer(case.budget, case.max_outputs)
     changes = [change for line in case.messages for change in reducer.apply(line)]
+    changes += reducer.settle()
     assert plain(reducer.outputs) == case.outputs
     assert reducer.truncated is case.truncated
     assert plain(replayed(changes)) == case.outputs

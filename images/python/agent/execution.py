@@ -9,14 +9,14 @@ import json
 from collections import deque
 from typing import Any
 
+from agent.outputs import OUTPUT_TYPES, PINNED_BYTES, Outputs, cost_of
 from agent.wire import Message
 
-MESSAGE_OVERHEAD_BYTES = 128
-ERROR_LIMIT_BYTES = 256 * 1024
-FREE_BYTES = 768 * 1024
+_FREE_BYTES = 512 * 1024
+_FREE_MESSAGE_BYTES = 256 * 1024
 _MAX_OUTSIZED = 16
 _CAN_WAIT = frozenset({"execute_input", "execute_reply"})  # read with what follows
-_ALWAYS = frozenset({"status", "error", "execute_reply", "clear_output"})
+_ALWAYS = frozenset({"status", "execute_reply"})
 
 
 class Execution:
@@ -31,15 +31,10 @@ class Execution:
         self.kept_bytes = 0
         self.dropped = 0
         self.dropped_bytes = 0
-        self.most_bytes = output_bytes + FREE_BYTES
-        self._budget = output_bytes
-        self._outsized_bytes = output_bytes // 2
+        self.most_bytes = output_bytes + PINNED_BYTES + _FREE_BYTES
+        self._outputs = Outputs(output_bytes)
         self._outsized = 0
-        self._is_spent = False
-        self._free_bytes = FREE_BYTES
-        self._over_messages = 0
-        self._over_bytes = 0
-        self._over_type = ""
+        self._free_bytes = _FREE_BYTES
         self._readers: set[asyncio.Event] = set()
 
     @property
@@ -47,26 +42,26 @@ class Execution:
         return self.dropped + len(self.lines)
 
     def add_message(self, channel: bytes, message: Message) -> None:
-        """Pass the message on if the budget allows it; count it otherwise."""
-        cost = message.line_size + MESSAGE_OVERHEAD_BYTES
-        can_wait = message.msg_type in _CAN_WAIT
-        if cost <= self._budget and not self._is_spent:
-            self._budget -= cost
-            self._add(message.to_json(channel), can_wait=can_wait)
-        elif self._passes_anyway(message, cost):
-            self._free_bytes -= cost
-            self._add(message.to_json(channel), can_wait=can_wait)
-        elif self._is_outsized(cost):
-            self._outsized += 1
-            self._add_gap("message_too_large", 1, message.size, message.msg_type)
+        """Pass the message on if the budget allows it; keep it for the end, or count it, otherwise."""
+        if channel == b"iopub" and message.msg_type in OUTPUT_TYPES:
+            self._add_output(message)
+        elif self._outputs.spend(message) or self._passes_anyway(message):
+            self._add(message.to_json(channel), can_wait=message.msg_type in _CAN_WAIT)
+        elif self._is_outsized(message):
+            self._add_outsized(message)
         else:
-            self._is_spent = True
-            self._count(message)
+            self._outputs.lost.count(message)
 
     def finish(self, end: dict[str, Any]) -> None:
-        """Add the gap that sums up the messages over budget, and the last line."""
-        if self._over_messages:
-            self._add_gap("budget", self._over_messages, self._over_bytes, self._over_type)
+        """Add what has waited for the end, behind a gap for what is lost, and the last line."""
+        waited = self._outputs.rest()
+        if waited and waited[0].msg_type == "clear_output":
+            self._add(waited.pop(0).to_json(b"iopub"))
+        lost = self._outputs.lost
+        if lost.messages:
+            self._add_gap("budget", lost.messages, lost.bytes, lost.msg_type)
+        for message in waited:
+            self._add(message.to_json(b"iopub"))
         self.is_finished = True
         self._add(_line({"kind": "end", **end}))
 
@@ -102,18 +97,28 @@ class Execution:
     def unsubscribe(self, event: asyncio.Event) -> None:
         self._readers.discard(event)
 
-    def _passes_anyway(self, message: Message, cost: int) -> bool:
-        is_small = message.size <= ERROR_LIMIT_BYTES and cost <= self._free_bytes
-        return is_small and message.msg_type in _ALWAYS
+    def _add_output(self, message: Message) -> None:
+        if self._is_outsized(message):
+            self._add_outsized(message)
+            return
+        for passed in self._outputs.take(message):
+            self._add(passed.to_json(b"iopub"))
 
-    def _is_outsized(self, cost: int) -> bool:
-        """Whether one message is over half of the whole budget: what follows it may still pass."""
-        return cost > self._outsized_bytes and not self._is_spent and self._outsized < _MAX_OUTSIZED
+    def _passes_anyway(self, message: Message) -> bool:
+        cost = cost_of(message)
+        is_small = message.size <= _FREE_MESSAGE_BYTES and cost <= self._free_bytes
+        if not is_small or message.msg_type not in _ALWAYS:
+            return False
+        self._free_bytes -= cost
+        return True
 
-    def _count(self, message: Message) -> None:
-        self._over_messages += 1
-        self._over_bytes += message.size
-        self._over_type = message.msg_type
+    def _is_outsized(self, message: Message) -> bool:
+        """Whether it is a gap of its own: what follows it may still pass."""
+        return self._outsized < _MAX_OUTSIZED and self._outputs.is_too_large(message)
+
+    def _add_outsized(self, message: Message) -> None:
+        self._outsized += 1
+        self._add_gap("message_too_large", 1, message.size, message.msg_type)
 
     def _ring_gap(self, after: int) -> bytes:
         gap = _gap("ring", self.dropped - after, self.dropped_bytes, "")

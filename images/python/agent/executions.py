@@ -16,7 +16,8 @@ class Executions:
     """Routes the kernel's messages to the executions that caused them.
 
     `over` is called with an execution when its reply and its idle status have both come. The ring is as
-    large as what the latest execution may show, so of that one no line is ever lost.
+    large as what the latest execution may show, so of that one no line is ever lost, but for the oldest
+    of one that clears or replaces more than it may show.
     """
 
     def __init__(self, over: Callable[[Execution], None]) -> None:
@@ -84,6 +85,8 @@ class Executions:
     def _append(self, execution: Execution, channel: bytes, message: Message) -> None:
         before = execution.kept_bytes
         execution.add_message(channel, message)
+        while execution.kept_bytes > execution.most_bytes:
+            execution.drop_oldest()
         self._grown(execution.kept_bytes - before)
 
     def _grown(self, added_bytes: int) -> None:
