@@ -1,6 +1,5 @@
 """What results link to, read by its address: files that code made, and files of a workspace."""
 
-import asyncio
 import base64
 import mimetypes
 import re
@@ -21,6 +20,7 @@ from sandbox_service.domain.errors import InvalidRequest
 from sandbox_service.domain.names import clean_path
 from sandbox_service.mcp.failures import protocol_error
 from sandbox_service.mcp.reading import MOST_READ_BYTES
+from sandbox_service.mcp.shaping import shaped
 
 _ARTIFACT = re.compile(r"/v1/artifacts/([A-Za-z0-9_-]{1,128})(?:/content)?")
 _FILE = re.compile(r"/v1/sessions/([A-Za-z0-9_-]{1,64})/files/(.+)", re.DOTALL)
@@ -48,7 +48,7 @@ async def read_resource(client: SandboxClient, uri: str) -> ReadResourceResult:
         raise protocol_error(error) from error
     if found is None:
         raise _refused(f"There is no resource {uri}.")
-    return await asyncio.to_thread(_result, uri, found)
+    return await shaped(_result, uri, found)
 
 
 async def _found(client: SandboxClient, path: str) -> _Content | None:

@@ -104,6 +104,22 @@ def test_live_outputs_follow_the_events() -> None:
     assert live.outputs == [stream("abc")]
 
 
+def test_text_that_grows_line_by_line_is_joined_when_somebody_looks() -> None:
+    """With every line it would be copied whole: 200 GB for these."""
+    live, line = LiveOutputs(), "x" * 999 + "\n"
+    live.add(OutputChanged(1, "append", 0, stream("a")))
+    for number in range(20_000):
+        live.add(OutputChanged(2 + number, "extend", 0, stream(line)))
+    assert live.outputs == [stream("a" + line * 20_000)]
+
+
+def test_text_that_fits_no_node_is_a_protocol_error() -> None:
+    live = LiveOutputs()
+    live.add(OutputChanged(1, "append", 0, {"output_type": "display_data", "data": {}}))
+    with pytest.raises(ProtocolError):
+        live.add(OutputChanged(2, "extend", 0, stream("b")))
+
+
 def live_after_a_gap() -> LiveOutputs:
     live = LiveOutputs()
     live.add(OutputChanged(2, "append", 0, stream("a")))
