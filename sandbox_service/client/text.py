@@ -1,6 +1,9 @@
 """What code printed as a terminal would leave it: plain functions on text, in linear time."""
 
 import re
+from collections.abc import Iterator
+
+PIECE_CHARS = 64 * 1024
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor movement
@@ -12,6 +15,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 def plain(text: str) -> str:
     """The text without escape sequences; of a line that was drawn over, its last state."""
+    return "".join(map(_plain, _pieces(text)))
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Lines, many at a time: an interpreter that is busy with one text has no turn for anything else."""
+    start = 0
+    while end := text.find("\n", start + PIECE_CHARS) + 1:
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _plain(text: str) -> str:
     lines = _ESCAPES.sub("", text).replace("\r\n", "\n").split("\n")
     return _CONTROL.sub(
         "", "\n".join(_last_drawn(line) if "\r" in line else line for line in lines)

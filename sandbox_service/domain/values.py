@@ -214,7 +214,10 @@ class KernelStamp(Value):
 
 
 Output = dict[str, Any]
-"""An nbformat v4 output node: `output_type` is stream, display_data, execute_result or error."""
+"""An nbformat v4 output node: `output_type` is stream, display_data, execute_result or error.
+
+In a mime bundle `data` holds text and RawJson, by type; `metadata` is RawJson, or `{}`.
+"""
 
 
 class ArtifactRecord(Value):

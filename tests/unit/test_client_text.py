@@ -20,6 +20,7 @@ BIG = 1_500_000
         ("abc\r", "abc"),
         ("\r\rab", "ab"),
         ("a\r\nb", "a\nb"),
+        ("\x1b[31m12\r3\r\n" * 20_000 + "x", "32\n" * 20_000 + "x"),
     ],
 )
 def test_of_a_line_that_was_drawn_over_stays_what_a_terminal_shows(printed: str, left: str) -> None:

@@ -1,5 +1,6 @@
 """Lines of an agent: the ones of the protocol are read, everything else is a violation."""
 
+import asyncio
 import json
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandbox_service.domain.errors import AgentViolation
+from sandbox_service.domain.json_scan import STEP_BYTES
 from sandbox_service.domain.json_values import RawJson
 from sandbox_service.domain.lines import parse_line, read_line
 from sandbox_service.domain.ports import ChangedFile, ExecutionEnd, KernelMessage, MessageGap
@@ -222,3 +224,19 @@ async def test_a_bundle_that_is_not_json_is_a_gap(data: bytes) -> None:
     line = await read_line(dense(data=data if data[:1] == b"{" else b'{"a/json": %b}' % data))
     assert isinstance(line, MessageGap)
     assert line.reason == "unreadable"
+
+
+async def test_others_get_their_turn_while_a_large_bundle_is_checked() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    raw = dense(data=b'{"application/json": %b}' % LISTS)
+    await read_line(raw)
+    beside.cancel()
+    assert turns >= len(raw) // STEP_BYTES
