@@ -31,7 +31,7 @@ RESTART_S = 30.0
 FINISH_S = 1.0
 LARGE_CHUNK_BYTES = 32 * 1024
 ENVELOPE_FACTOR = 1.4
-ENVELOPE_BYTES = 8 * MIB  # errors over budget, and a thousand names of changed files
+ENVELOPE_BYTES = 3 * MIB  # errors over budget, and the names of changed files
 
 
 class AgentKernel:

@@ -133,9 +133,11 @@ def test_the_kernels_own_counts_are_read_where_the_engine_keeps_them(files, tmp_
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
+        (tmp_path / name).parent.parent.joinpath(Path(name).name).write_text(text)
     groups = ControlGroups(tmp_path)
     assert (groups.oom_kills("c1"), groups.cpu_s("c1")) == (3, 1.5)
-    assert (groups.oom_kills("gone"), groups.cpu_s("gone")) == (None, None)
+    for unknown in ("gone", ""):
+        assert (groups.oom_kills(unknown), groups.cpu_s(unknown)) == (None, None)
 
 
 def test_memory_kills_go_on_from_the_kernels_count_when_the_group_is_gone(tmp_path) -> None:

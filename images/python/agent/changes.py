@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.names import encode, is_hidden
 
 MAX_CHANGES = 1000
+MAX_NAME_BYTES = 1024 * 1024
 _MAX_ENTRIES = 50_000
 _Mark = tuple[int, int, int, int]
 
@@ -46,12 +47,23 @@ class Changes:
                 if self._known.get(entry.name) != mark:
                     changed.append({"name": encode(entry.name), "size": entry.status.st_size})
         self._known = found
-        truncated = len(changed) > MAX_CHANGES or seen > _MAX_ENTRIES
-        return {"changed": changed[:MAX_CHANGES], "changes_truncated": truncated}
+        told = _fitting(changed[:MAX_CHANGES])
+        truncated = len(told) < len(changed) or seen > _MAX_ENTRIES
+        return {"changed": told, "changes_truncated": truncated}
 
     def note(self, name: bytes, status: os.stat_result) -> None:
         """The service has written this file."""
         self._known[name] = _mark(status)
+
+
+def _fitting(changed: list[dict[str, object]]) -> list[dict[str, object]]:
+    """As many as have MAX_NAME_BYTES of names."""
+    left = MAX_NAME_BYTES
+    for count, one in enumerate(changed):
+        left -= len(str(one["name"]))
+        if left < 0:
+            return changed[:count]
+    return changed
 
 
 def walk(root: bytes, below: bytes = b"") -> Iterator[Entry]:

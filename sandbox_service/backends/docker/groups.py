@@ -32,6 +32,8 @@ class ControlGroups:
         return None if used_ns is None else int(used_ns) / 1e9
 
     def _read(self, controller: str, container: str, name: str) -> str | None:
+        if not container:  # its group would be that of all of them
+            return None
         tree = self._root if self._is_unified else self._root / controller
         for group in (f"docker/{container}", f"system.slice/docker-{container}.scope"):
             try:

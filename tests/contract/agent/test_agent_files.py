@@ -195,3 +195,21 @@ async def test_resources_are_counted(agent: AgentProcess) -> None:
     assert resources["workspace_bytes"] >= 1_000_000
     assert resources["memory_bytes"] > 10_000_000
     assert resources["cpu_s"] > 0
+
+
+async def test_changed_files_with_long_names_are_as_many_as_fit(agent: AgentProcess) -> None:
+    """The last line of an execution is bounded, whatever its files are called."""
+    code = (
+        "import os\n"
+        "here = os.getcwd()\n"
+        "for _ in range(12):\n"
+        "    os.mkdir('é' * 120)\n"
+        "    os.chdir('é' * 120)\n"
+        "for n in range(200):\n"
+        "    open(str(n), 'w').close()\n"
+        "os.chdir(here)\n"
+    )
+    result = await agent.run(code)
+    assert 0 < sum(map(len, result.changed)) <= 1024 * 1024
+    assert 0 < len(result.changed) < 200
+    assert result.end["changes_truncated"] is True
