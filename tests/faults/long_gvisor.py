@@ -49,7 +49,7 @@ async def test_a_paused_container_goes_on(tmp_path):
 
 @pytest.mark.fault(
     "gVisor: a cell takes more memory than its sandbox has",
-    "`out_of_memory` is its result; the sandbox is gone with it and the session says so; nothing stays",
+    "`out_of_memory` is its result; the session goes on in a fresh sandbox, said so; nothing of the old one stays",
 )
 async def test_memory_that_runs_out_is_the_cells_result(tmp_path, seen):
     async with open_scene(tmp_path, ClusterSpec(environment=GVISOR)) as scene:
@@ -58,5 +58,5 @@ async def test_memory_that_runs_out_is_the_cells_result(tmp_path, seen):
         after = await scene.first.run(session_id, "print('well')")
         seen(f"{died['status']}; then {after.status} {after.error_code}".strip())
         assert died["status"] == "out_of_memory"
-        assert after.is_ok or (after.status, after.error_code) == (410, "session_lost")
+        assert after.is_ok, after
         await scene.check()
