@@ -16,6 +16,7 @@ from tests.support.service import ServiceProcess
 ANSWER_WITHIN_S = 30.0
 FLOOD_WITHIN_S = 120.0
 TIMEOUT_S = 2.0
+ENDS_S = 60.0  # for what ends by itself
 pytestmark = pytest.mark.alone
 SERVICE_MAX_BYTES = 600 * MIB
 LIMITS = {"memory_bytes": 512 * MIB, "workspace_bytes": 64 * MIB, "pids": 128, "output_bytes": MIB}
@@ -122,25 +123,25 @@ os.chdir('/mnt/data')
 """
 FLOODS = [
     Flood("processes", FORKS, STOPPED, is_for_gvisor=True),
-    Flood("memory", MEMORY, frozenset({"out_of_memory"}), is_for_gvisor=True, timeout_s=30),
+    Flood("memory", MEMORY, frozenset({"out_of_memory"}), is_for_gvisor=True, timeout_s=ENDS_S),
     Flood("memory of many", MEMORY_OF_MANY, STOPPED | ENDED),
     Flood("text", TEXT, CUT, is_for_gvisor=True),
     Flood("one line", ONE_LINE, ENDED | CUT),
     Flood("displays", DISPLAYS, CUT),
     Flood("comm messages", COMMS, CUT),
     Flood("huge figures", FIGURES, ENDED | CUT),
-    Flood("deep JSON", DEEP_JSON, ENDED),
-    Flood("workspace", WORKSPACE, frozenset({"error"}), is_for_gvisor=True),
+    Flood("deep JSON", DEEP_JSON, ENDED, timeout_s=ENDS_S),
+    Flood("workspace", WORKSPACE, frozenset({"error"}), is_for_gvisor=True, timeout_s=ENDS_S),
     Flood("files", FILES, STOPPED, is_for_gvisor=True),
-    Flood("descriptors", DESCRIPTORS, frozenset({"error"}), is_for_gvisor=True),
+    Flood("descriptors", DESCRIPTORS, frozenset({"error"}), is_for_gvisor=True, timeout_s=ENDS_S),
     Flood("threads", THREADS, STOPPED),
     Flood("processor", PROCESSOR, frozenset({"timeout"})),
     Flood("signals", SIGNALS, frozenset({"timeout"})),
-    Flood("sparse file", SPARSE_FILE, ENDED, is_for_gvisor=True),
-    Flood("sparse files", SPARSE_FILES, ENDED),
-    Flood("zip bomb", ZIP_BOMB, ENDED),
-    Flood("names", NAMES, ENDED),
-    Flood("deep folders", DEEP_FOLDERS, ENDED, is_for_gvisor=True),
+    Flood("sparse file", SPARSE_FILE, ENDED, is_for_gvisor=True, timeout_s=ENDS_S),
+    Flood("sparse files", SPARSE_FILES, ENDED, timeout_s=ENDS_S),
+    Flood("zip bomb", ZIP_BOMB, ENDED, timeout_s=ENDS_S),
+    Flood("names", NAMES, ENDED, timeout_s=ENDS_S),
+    Flood("deep folders", DEEP_FOLDERS, ENDED, is_for_gvisor=True, timeout_s=ENDS_S),
 ]
 CLEAR = """
 import gc, os, shutil
@@ -177,7 +178,7 @@ class Hostile:
 
     async def goes_on(self) -> bool:
         """Whether the next cell is answered, after the flood's remains are cleared away."""
-        return [await self.outcome_of(code, 30) for code in (CLEAR, "print(2)")] == ["ok", "ok"]
+        return [await self.outcome_of(code, ENDS_S) for code in (CLEAR, "print(2)")] == ["ok", "ok"]
 
 
 @pytest.fixture(scope="module")
