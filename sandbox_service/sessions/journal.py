@@ -11,7 +11,6 @@ from sandbox_service.domain.errors import ServiceError, StoreTooSlow
 from sandbox_service.domain.patience import patiently
 from sandbox_service.domain.stores import EventPage, Journals, Lease
 from sandbox_service.domain.values import (
-    MIB,
     ArtifactRecord,
     EventType,
     ExecutionEvent,
@@ -21,7 +20,7 @@ from sandbox_service.domain.values import (
 )
 from sandbox_service.sessions.oversight import output_size
 
-BATCH_BYTES = 1 * MIB
+BATCH_BYTES = 128 * 1024
 SMALL_OUTPUT_BYTES = 64 * 1024
 NOT_STORED = "The output was too large for the line to the store and is not kept."
 PAGE = 500

@@ -306,7 +306,7 @@ async def test_much_output_is_written_in_pieces(desk: Desk) -> None:
     counted = CountsWrites(desk.stores.journals)
     writer = desk.writer(counted)
     for _ in range(10):
-        writer.add_output(printed("x" * 400_000, 0))
+        writer.add_output(printed("x" * 50_000, 0))
     await writer.finish(desk.ended())
     assert counted.sizes == [3, 3, 3, 2]
     assert len(await desk.read()) == 11

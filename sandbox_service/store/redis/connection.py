@@ -14,7 +14,7 @@ did not pass says nothing of the server: small calls say whether that is there.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +37,8 @@ CONNECT_S = 1.0
 PING_EVERY_S = 10.0
 LARGE_BYTES = 256 * 1024
 LARGE_AT_ONCE = 4
+PIECE_BYTES = 64 * 1024
+ON_ITS_WAY_BYTES = 4 * 1024 * 1024
 Argument = str | bytes | int | float
 
 
@@ -58,7 +60,7 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """What is sent has `call_s` and a second for each `slowest_bytes_per_s`.
+    """What is sent has `call_s` and a second for each `slowest_bytes_per_s`, piece by piece.
 
     An answer may take as long as it likes while something of it comes every `call_s`.
     """
@@ -188,16 +190,32 @@ class RedisConnection:
         due: asyncio.Timeout,
         size: int,
     ) -> Any:
-        _give_time(due, self._times.due_s(size))
-        await connection.send_command(*arguments)
+        await self._send(connection, arguments, due, size)
         try:
             return await connection.read_response()
         except NoScriptError:
             if script is None:
                 raise
-        _give_time(due, self._times.due_s(size))
-        await connection.send_command("EVAL", script.text, *arguments[2:])
+        await self._send(connection, ("EVAL", script.text, *arguments[2:]), due, size)
         return await connection.read_response()
+
+    async def _send(
+        self,
+        connection: AbstractConnection,
+        arguments: tuple[Argument, ...],
+        due: asyncio.Timeout,
+        size: int,
+    ) -> None:
+        """What is large goes in pieces, each with its time: a server that stands still is noticed soon."""
+        if size <= LARGE_BYTES:
+            _give_time(due, self._times.due_s(size))
+            await connection.send_command(*arguments)
+            return
+        for piece in _pieces(connection.pack_command(*arguments)):
+            _give_time(due, self._times.due_s(len(piece)))
+            await connection.send_packed_command(piece)
+        # The system has taken it; some of it is still on its way.
+        _give_time(due, self._times.due_s(min(size, ON_ITS_WAY_BYTES)))
 
     def _take(self) -> AbstractConnection:
         """A connection that is not known to be broken; one that the server has closed is not taken."""
@@ -262,6 +280,12 @@ class _Progress:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
+
+
+def _pieces(packed: Iterable[bytes]) -> Iterator[bytes]:
+    for part in packed:
+        for start in range(0, len(part), PIECE_BYTES):
+            yield part[start : start + PIECE_BYTES]
 
 
 def _give_time(due: asyncio.Timeout, seconds: float) -> None:
