@@ -15,7 +15,7 @@ from sandbox_service.api.schemas import OpenSessionBody, PageQuery, UpdateSessio
 from sandbox_service.api.services import Services
 from sandbox_service.api.views import Session, SessionPage
 from sandbox_service.domain.values import SessionRecord
-from sandbox_service.kernels.notebook import to_notebook
+from sandbox_service.kernels.notebook import notebook_cells, notebook_frame
 
 _TAG = "Sessions"
 _ONE = "/v1/sessions/{session_id}"
@@ -75,12 +75,10 @@ class SessionRoutes:
     async def get_notebook(self, request: Request) -> Response:
         tenant, session_id = _named(request)
         executions = await self._executions.history(tenant, session_id)
-        notebook = to_notebook(executions, {"session_id": session_id})
-        cells = notebook.pop("cells")
         return flowing_json(
-            notebook,
+            notebook_frame({"session_id": session_id}),
             "cells",
-            cells,
+            notebook_cells(executions),
             self._pace,
             media_type="application/x-ipynb+json",
             headers={"Content-Disposition": f'attachment; filename="{session_id}.ipynb"'},

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sandbox_service.domain.json_values import clean_json, clean_text
@@ -20,14 +20,16 @@ _LANGUAGE = {
 }
 
 
-def to_notebook(
-    executions: Sequence[ExecutionRecord], metadata: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """An nbformat 4.5 notebook: one code cell per execution, in their order.
+def notebook_cells(executions: Sequence[ExecutionRecord]) -> Iterator[dict[str, Any]]:
+    """A code cell per execution, in their order, each made when it is due; the same executions give the same.
 
-    `metadata` is kept under `sandbox` in the notebook's metadata; how each execution went, under
-    `sandbox` in its cell's. The same executions give the same notebook.
+    How each went is kept under `sandbox` in its metadata.
     """
+    return (_cell(record, at) for at, record in enumerate(executions))
+
+
+def notebook_frame(metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All of an nbformat 4.5 notebook but its cells; `metadata` is kept under `sandbox` in its own."""
     return {
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -36,7 +38,6 @@ def to_notebook(
             "language_info": dict(_LANGUAGE),
             "sandbox": clean_json(dict(metadata or {})),
         },
-        "cells": [_cell(record, at) for at, record in enumerate(executions)],
     }
 
 

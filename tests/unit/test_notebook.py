@@ -10,10 +10,16 @@ import orjson
 from sandbox_service.api.answers import dumps
 from sandbox_service.domain.ports import KernelMessage
 from sandbox_service.domain.values import ExecutionRecord, ExecutionStatus, KernelStamp
-from sandbox_service.kernels.notebook import to_notebook
+from sandbox_service.kernels.notebook import notebook_cells, notebook_frame
 from sandbox_service.kernels.outputs import OutputReducer
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def to_notebook(
+    executions: list[ExecutionRecord], metadata: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    return {**notebook_frame(metadata), "cells": list(notebook_cells(executions))}
 
 
 def record(execution_id: str, code: str, **changes: Any) -> ExecutionRecord:
