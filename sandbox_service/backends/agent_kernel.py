@@ -30,6 +30,7 @@ from sandbox_service.domain.values import MAX_OUTPUT_BYTES, MIB
 RESTART_S = 30.0
 FINISH_S = 1.0
 LARGE_CHUNK_BYTES = 32 * 1024
+REPLACED_BUDGETS, REPLACED_BYTES = 7, 56 * MIB
 ENVELOPE_FACTOR = 1.4
 ENVELOPE_BYTES = 3 * MIB  # errors over budget, and the names of changed files
 
@@ -136,8 +137,9 @@ class LineSplitter:
 
 
 def stream_cap(output_bytes: int) -> int:
-    """The most bytes that an execution's stream may have: its budget and the lines' own frame."""
-    return int(output_bytes * ENVELOPE_FACTOR) + ENVELOPE_BYTES
+    """The most bytes of an execution's stream: its budget, what it replaces, and the lines' own frame."""
+    replaced = min(output_bytes * REPLACED_BUDGETS, REPLACED_BYTES)
+    return int((output_bytes + replaced) * ENVELOPE_FACTOR) + ENVELOPE_BYTES
 
 
 def _next_seq(seq: int, next_seq: int) -> int:

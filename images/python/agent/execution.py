@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any
 
 from agent.outputs import OUTPUT_TYPES, PINNED_BYTES, Outputs, cost_of
+from agent.shrinking import Superseded, shrunk
 from agent.wire import Message
 
 _FREE_BYTES = 512 * 1024
@@ -33,6 +34,7 @@ class Execution:
         self.dropped_bytes = 0
         self.most_bytes = output_bytes + PINNED_BYTES + _FREE_BYTES
         self._outputs = Outputs(output_bytes)
+        self._superseded = Superseded()
         self._outsized = 0
         self._free_bytes = _FREE_BYTES
         self._readers: set[asyncio.Event] = set()
@@ -102,7 +104,20 @@ class Execution:
             self._add_outsized(message)
             return
         for passed in self._outputs.take(message):
+            self._superseded.note(passed, self.last_seq + 1)
             self._add(passed.to_json(b"iopub"))
+        if self.kept_bytes > self.most_bytes:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        for number in self._superseded.taken():
+            index = number - 1 - self.dropped
+            if index >= 0:
+                line = shrunk(self.lines[index])
+                self.kept_bytes += len(line) - len(self.lines[index])
+                self.lines[index] = line
+            if self.kept_bytes <= self.most_bytes:
+                return
 
     def _passes_anyway(self, message: Message) -> bool:
         cost = cost_of(message)

@@ -16,8 +16,8 @@ class Executions:
     """Routes the kernel's messages to the executions that caused them.
 
     `over` is called with an execution when its reply and its idle status have both come. The ring is as
-    large as what the latest execution may show, so of that one no line is ever lost, but for the oldest
-    of one that clears or replaces more than it may show.
+    large as what the latest execution may show, so of that one no line is ever lost; what it has cleared
+    or replaced may shrink.
     """
 
     def __init__(self, over: Callable[[Execution], None]) -> None:

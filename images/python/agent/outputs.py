@@ -15,7 +15,8 @@ OUTPUT_TYPES = frozenset(
     {"stream", "display_data", "update_display_data", "execute_result", "error", "clear_output"}
 )
 MESSAGE_OVERHEAD_BYTES = 128
-_LIFETIMES = 8
+_REPLACED_BUDGETS = 7
+_REPLACED_BYTES = 56 * 1024 * 1024
 _WAITS = re.compile(rb'"wait": ?true')
 PINNED_BYTES = 256 * 1024
 _PINNED = frozenset({"error", "clear_output"})
@@ -31,7 +32,7 @@ class Outputs:
 
     def __init__(self, output_bytes: int) -> None:
         self._limit = output_bytes
-        self._lifetime = output_bytes * _LIFETIMES
+        self._lifetime = output_bytes + min(output_bytes * _REPLACED_BUDGETS, _REPLACED_BYTES)
         self._clear_is_due: Message | None = None
         self._forget()
 
@@ -91,14 +92,14 @@ class Outputs:
             return False
         self._lifetime -= cost
         self._used = used
-        if name := _display_id(message):
+        if name := display_id_of(message):
             self._shown[name] = cost
         return True
 
     def _replaced_by(self, message: Message) -> int:
         """What is free again when the message is passed on."""
         is_update = message.msg_type == "update_display_data"
-        return self._shown.get(_display_id(message), 0) if is_update else 0
+        return self._shown.get(display_id_of(message), 0) if is_update else 0
 
 
 class Lost:
@@ -158,7 +159,7 @@ class Held:
 
     def _replace(self, message: Message) -> None:
         """Of the updates of one display the latest is enough."""
-        name = _display_id(message)
+        name = display_id_of(message)
         before = self._updates.get(name)
         if before in self._others:
             self.bytes -= self._others.pop(before)
@@ -173,7 +174,7 @@ class Held:
         self.lost.count(self.messages.pop(oldest))
 
 
-def _display_id(message: Message) -> str:
+def display_id_of(message: Message) -> str:
     """The name under which a display can be replaced; none for what has no name."""
     if message.msg_type == "stream" or b'"display_id"' not in message.content:
         return ""

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -175,6 +176,25 @@ async def test_the_last_frame_is_seen(agent: AgentProcess, frame: str, frames: i
         assert not result.gaps
     else:
         assert len(shown) < frames
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+async def test_who_comes_late_gets_a_live_plot_in_as_many_steps(
+    agent: AgentProcess, frame: str
+) -> None:
+    """Frames that are gone are kept small: no line is missing, and no more is kept than may be shown."""
+    code = (
+        "from IPython.display import clear_output\nhandle = display('', display_id=True)\n"
+        f"print('kept')\nfor n in range(100, 140): {frame.replace('1000', '50_000')}"
+    )
+    name = uuid4().hex
+    live = await agent.run(code, execution_id=name, output_bytes=1_000_000)
+    late = await agent.resume(name, 0)
+    assert [line["seq"] for line in late.lines] == list(range(1, live.end["seq"] + 1))
+    assert not late.gaps
+    shown = late.contents("display_data") + late.contents("update_display_data")
+    assert "139" * 50_000 in shown[-1]["data"]["text/plain"]
+    assert sum(len(json.dumps(line)) for line in late.lines) < 1_000_000 + 1024 * 1024
 
 
 async def test_pictures_and_the_last_words_both_have_room(agent: AgentProcess) -> None:
