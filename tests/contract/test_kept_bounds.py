@@ -102,6 +102,19 @@ async def test_the_sessions_of_a_tenant_give_way_to_each_other_and_to_nobody_els
         assert await events_of(stores, theirs) == ["output", "execution.completed"]
 
 
+async def test_results_too_large_for_their_sessions_are_bounded_by_the_tenant(
+    storehouse: StoreHouse,
+):
+    """Each is its session's latest, which the session alone would keep."""
+    async with storehouse.opened(session_bytes=10, tenant_bytes=3 * SIZE) as stores:
+        mine = []
+        for number in range(4):
+            session = await opened_session(stores, storehouse.clock, f"sess_{number}")
+            await run_cell(stores, session, number)
+            mine.append(session)
+        assert [await sizes(stores, session) for session in mine] == [[0], [0], [0], [SIZE]]
+
+
 async def test_what_a_dropped_session_had_is_free_for_others(storehouse: StoreHouse):
     async with storehouse.opened(tenant_bytes=5 * SIZE) as stores:
         for number in range(4):

@@ -127,10 +127,12 @@ class Ledger:
         """The execution that must take its next step; None when all is within its bounds."""
         session, tenant = self._scopes(newest)
         spared = newest.session_id, newest.id
-        has_too_much = session.bytes > self._bounds.session_bytes
-        if has_too_much or len(session.queues[0]) > FULL_JOURNALS:
-            return session.first_but(spared)
-        return tenant.first_but(spared) if tenant.bytes > self._bounds.tenant_bytes else None
+        first = None
+        if session.bytes > self._bounds.session_bytes or len(session.queues[0]) > FULL_JOURNALS:
+            first = session.first_but(spared)
+        if first is None and tenant.bytes > self._bounds.tenant_bytes:
+            first = tenant.first_but(spared)
+        return first
 
     def _scopes(self, record: ExecutionRecord) -> tuple[_Scope, _Scope]:
         return self._sessions[record.session_id], self._tenants[record.tenant]
