@@ -81,9 +81,8 @@ class Outlet:
         self._between = Backlog()
         self._is_sending_due = False
         self._pipes = {pipe.reader: pipe for pipe in (Pipe("stdout", 1), Pipe("stderr", 2))}
-        self._now, self._next = select.poll(), select.poll()
+        self._now, self._next = Look(list(self._pipes)), select.poll()
         for reader in self._pipes:
-            self._now.register(reader, select.POLLIN)
             self._next.register(reader, select.POLLIN)
         self._flush_c = _line_buffered_c_stdout()
         threading.Thread(target=self._watch, name="Outlet", daemon=True).start()
@@ -158,10 +157,10 @@ class Outlet:
             return bool(self._pieces)
 
     def _take(self) -> None:
-        for reader, _ in self._now.poll(0):
+        for reader in self._now.ready():
             text = self._pipes[reader].read()
             if text is None:
-                self._now.unregister(reader)
+                self._now.forget(reader)
                 self._next.unregister(reader)
                 del self._pipes[reader]
             elif text:
@@ -191,6 +190,33 @@ class Outlet:
             content = {"name": name, "text": "".join(piece.text for piece in texts)}
             message = self._session.msg("stream", content, parent=texts[0].parent)
             self._session.send(self, message, ident=b"stream." + name.encode())
+
+
+class _PollFd(ctypes.Structure):
+    _fields_ = (
+        ("fd", ctypes.c_int),
+        ("events", ctypes.c_short),
+        ("revents", ctypes.c_short),
+    )
+
+
+class Look:
+    """A look at descriptors that keeps the interpreter's lock: giving it away costs a cell milliseconds."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        self._poll = ctypes.PyDLL(None).poll
+        watched = [_PollFd(descriptor, select.POLLIN, 0) for descriptor in descriptors]
+        self._watched = (_PollFd * len(watched))(*watched)
+
+    def ready(self) -> list[int]:
+        if self._poll(self._watched, len(self._watched), 0) <= 0:
+            return []
+        return [one.fd for one in self._watched if one.revents]
+
+    def forget(self, descriptor: int) -> None:
+        for one in self._watched:
+            if one.fd == descriptor:
+                one.fd = -1
 
 
 class Backlog:
@@ -228,6 +254,7 @@ def _line_buffered_c_stdout() -> Callable[[], object]:
         c = ctypes.CDLL(None)
         stdout = ctypes.c_void_p.in_dll(c, "stdout")
         c.setvbuf(stdout, None, _LINE_BUFFERED, ctypes.c_size_t(0))
+        pending = ctypes.PyDLL(None).__fpending
     except (OSError, ValueError, AttributeError):
         return lambda: None
-    return lambda: c.fflush(stdout)
+    return lambda: pending(stdout) and c.fflush(stdout)
