@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -153,9 +153,17 @@ class Artifacts:
             return Collected(notices=tuple(_not_kept(record.path, error) for record in records))
         finally:
             for one in fetched:
-                if not is_kept:
-                    await self._blobs.delete(one.record.id)
                 one.room.settle(one.record.size if is_kept else 0)
+            if not is_kept:
+                await self._take_back(records)
+
+    async def _take_back(self, records: Sequence[ArtifactRecord]) -> None:
+        """Also records that were added while the caller was cancelled; what the disk refuses is a stray."""
+        for record in records:
+            with suppress(ServiceError):
+                await self._blobs.delete(record.id)
+        with suppress(ServiceError):
+            await self._catalog.delete([record.id for record in records])
 
     def _record(self, blob: Blob, file: ChangedFile, owner: ArtifactOwner) -> ArtifactRecord:
         now = self._clock.now()

@@ -24,7 +24,7 @@ from sandbox_service.files.threads import FULL_MESSAGE, in_thread, storage_error
 from sandbox_service.private_files import make_private_directory, open_private
 
 FILE_NAME = "catalog.sqlite"
-BUSY_S = 10.0
+BUSY_S = 30.0
 _LOCK_NAME = "catalog.lock"
 _AT_ONCE = 500
 _VERSION = 1
