@@ -111,7 +111,7 @@ async def test_a_key_works_as_soon_as_it_is_made_and_no_longer_once_it_is_revoke
 async def test_a_stream_ends_when_its_key_is_revoked(place: ServiceProcess, session: str) -> None:
     key = make_key(place)
     key_id = place.command("keys", "list").stdout.splitlines()[-1].split()[0]
-    code = "import time\nfor n in range(100): print(n, flush=True); time.sleep(0.1)"
+    code = "import time\nfor n in range(1000): print(n, flush=True); time.sleep(0.1)"
     body = {"code": code, "stream": True, "cancel_on_disconnect": True}
     async with (
         place.client(key) as client,
