@@ -93,15 +93,18 @@ class Runner:
     async def finish(
         self, request: Request, record: ExecutionRecord, *, cancel_on_disconnect: bool
     ) -> ExecutionRecord:
-        """The finished execution. Raises SandboxLost when we failed it, ShuttingDown."""
+        """The finished execution. Raises SandboxLost when we failed it, ShuttingDown, and what `recheck` does."""
         async with self._pace.drain.until_ended(), self._attendance.of(record):
             waiting = self._executions.wait(record.tenant, record.session_id, record.id)
-            if not cancel_on_disconnect:
-                return await waiting
-            finished = await while_connected(waiting, request.receive)
+            finished: ExecutionRecord | None
+            if cancel_on_disconnect:
+                finished = await while_connected(waiting, request.receive)
+            else:
+                finished = await waiting
         if finished is None:
             await self.cancel(record)
             raise ClientDisconnect
+        recheck(request)
         return finished
 
     async def note_asked(self, record: ExecutionRecord) -> None:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from sandbox_service.api.streams import sse_frame
-from sandbox_service.domain.errors import InvalidRequest, SandboxLost
+from sandbox_service.domain.errors import InvalidRequest, SandboxLost, Unauthenticated
 from sandbox_service.domain.values import SessionStatus
+from sandbox_service.tenants.keyring import Principal
 from tests.support.turns import others_run
 from tests.unit.fakes.api_fakes import Caller, Cell, World, small_settings
 
@@ -268,3 +269,32 @@ async def test_what_a_caller_asks_for_goes_with_the_execution(desk: Desk, path: 
     assert record.terms.cancel_on_disconnect
     assert record.terms.close_session is is_one_call
     assert executions.cancelled == [record.id]
+
+
+class CanBeRevoked:
+    """Any key is alice's, until it is taken back."""
+
+    is_revoked = False
+
+    def find(self, key: str) -> Principal:
+        if self.is_revoked:
+            raise Unauthenticated("The API key was revoked.", code="key_revoked")
+        return Principal("alice")
+
+
+@pytest.mark.parametrize("path", ["/v1/executions", "/v1/sessions/{id}/executions"])
+async def test_a_result_is_not_told_to_a_key_that_was_revoked_while_it_waited(path: str) -> None:
+    keys = CanBeRevoked()
+    world = World(small_settings(), keys=keys)
+    cell = world.executions.cells["1"] = Cell(is_held=True)
+    async with world.client(world.app()) as client:
+        session_id = (await client.post("/v1/sessions", json={})).json()["id"]
+        url, body = path.format(id=session_id), {"code": "1"}
+        waiting = asyncio.create_task(client.post(url, json=body))
+        async with asyncio.timeout(30):
+            while not world.executions.journals:
+                await asyncio.sleep(0)
+        keys.is_revoked = True
+        cell.release.set()
+        answer = await waiting
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key_revoked")
