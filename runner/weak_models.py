@@ -39,7 +39,8 @@ _NO = (
 )
 _RUN = r"(?:run|execut|ausführ|ausgeführ|auszuführ|laufen|(?:l['’])?exécut|ejecut|esegu)\w*"
 _AGAINST = re.compile(
-    rf"{_NO}(?: [\w'’]+){{0,3}}? {_RUN}|nicht aus(?=\s*(?:[.:!\n]|\Z))|\b(?:just|only) an example|example only"
+    rf"{_NO}(?: [\w'’]+){{0,3}}? {_RUN}|{_RUN}(?: \w+){{0,4}} (?:yourself|locally|on your|selbst)"
+    r"|nicht aus(?=\s*(?:[.:!]|\Z))|\b(?:just|only) an example|example only"
     "|for illustration|(?:不要|勿)(?:运行|执行)",
     re.I,
 )
@@ -245,7 +246,12 @@ def _is_against(found: _Written) -> bool:
     """Whether the model's own words, or comments of the code, say that it is not to be run."""
     comments = (line for code in found.codes for line in code.splitlines() if "#" in line)
     remarks = (line.partition("#")[2] for line in comments)
-    return any(_AGAINST.search(words) for words in (found.said, *remarks))
+    return any(_AGAINST.search(_bare(words)) for words in (found.said, *remarks))
+
+
+def _bare(words: str) -> str:
+    """Without emphasis and line breaks."""
+    return " ".join(re.sub("[*_`~]", "", words).split())
 
 
 def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:

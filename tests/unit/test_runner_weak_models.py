@@ -150,6 +150,8 @@ def test_text_that_only_speaks_of_code_is_not_run(text: str) -> None:
     [
         "Do not run this:",
         "Don’t execute it yet:",
+        "Do **not**\nrun this:",
+        "You can run this yourself:",
         "You could have it without running anything:",
         "This should never be run.",
         "I would call it like this, but I'm not going to run it:",
@@ -167,7 +169,8 @@ def test_nothing_is_run_against_the_models_own_words(words: str) -> None:
     assert codes_of(f"{words}\n\n{fence}") == []
     for habits in (NO_TOOLS, Habits(), CALLS):
         assert codes_of(f"{words}\n\n{call}", habits) == []
-    commented = json.dumps({"name": NAME, "arguments": {"code": f"# {words}\n{CODE}"}})
+    comment = words.replace("\n", " ")
+    commented = json.dumps({"name": NAME, "arguments": {"code": f"# {comment}\n{CODE}"}})
     assert codes_of(commented, Habits()) == []
 
 
