@@ -199,7 +199,7 @@ def _describe(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         field = "_".join(str(part) for part in item["loc"]).upper()
-        parts.append(f"{PREFIX}{field}: {item['msg']}")
+        parts.append(f"{PREFIX}{field}: {item['msg'].removeprefix('Value error, ')}")
     return "; ".join(parts)
 
 
