@@ -53,16 +53,21 @@ class Exchanges:
     def take(self, request: Request, body: bytes) -> Response:
         """The answer to a request whose key was accepted."""
         is_older = request.headers.get(MCP_PROTOCOL_VERSION_HEADER) not in MODERN_PROTOCOL_VERSIONS
-        message = _small_message(body) if is_older else {}
-        if message.get("method") == "notifications/cancelled":
+        message = _small_message(body)
+        if is_older and message.get("method") == "notifications/cancelled":
             self._cancel(request, message)
-        begins = message.get("method") == "initialize"
-        return _Exchange(self, body, new_id("mcp") if begins else None)
+        session_id = new_id("mcp") if is_older and message.get("method") == "initialize" else None
+        # Clients take one MiB as an event of a stream; a body of JSON may be as large as a file is.
+        is_plain = message.get("method") == "resources/read"
+        return _Exchange(self, body, session_id, is_plain=is_plain)
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange with a manager of its own, which ends with it."""
+    async def serve(self, scope: Scope, receive: Receive, send: Send, *, is_plain: bool) -> None:
+        """One exchange with a manager of its own, which ends with it; `is_plain` answers without a stream."""
         manager = StreamableHTTPSessionManager(
-            self._server, stateless=True, max_request_body_size=MOST_BODY_BYTES
+            self._server,
+            json_response=is_plain,
+            stateless=True,
+            max_request_body_size=MOST_BODY_BYTES,
         )
         try:
             async with manager.run():
@@ -98,11 +103,14 @@ class Exchanges:
 class _Exchange(Response):
     """One request and its answer, with the body as it was read already."""
 
-    def __init__(self, exchanges: Exchanges, body: bytes, session_id: str | None) -> None:
+    def __init__(
+        self, exchanges: Exchanges, body: bytes, session_id: str | None, *, is_plain: bool
+    ) -> None:
         super().__init__()
         self._exchanges = exchanges
         self._request_body: bytes | None = body
         self._session_id = session_id
+        self._is_plain = is_plain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_again() -> Message:
@@ -111,7 +119,8 @@ class _Exchange(Response):
                 return await receive()
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await self._exchanges.serve(scope, receive_again, self._sender(send))
+        sender = self._sender(send)
+        await self._exchanges.serve(scope, receive_again, sender, is_plain=self._is_plain)
 
     def _sender(self, send: Send) -> Send:
         """Adds the session's id to the answer's head; each event of a stream stays one line."""
