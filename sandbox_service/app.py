@@ -388,6 +388,7 @@ class Rooms:
         except StoreUnavailable as error:
             logger.warning("store_away_at_stop reason=%s", error.message)
         await self._removals.aclose()
+        await self._provisioner.aclose()
         for pool in self.pools.values():
             await pool.aclose()
         await self._lines.aclose()

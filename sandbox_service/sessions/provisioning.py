@@ -17,6 +17,7 @@ from sandbox_service.sessions.turns import FairTurns
 logger = logging.getLogger(__name__)
 
 STOP_WAIT_S = 2.0
+LAST_STOP_WAIT_S = 10.0
 ASSUMED_START_S = 1.5
 NEWEST_SHARE = 0.25
 
@@ -130,6 +131,11 @@ class Provisioner:
         self._stopping.add(stopping)
         stopping.add_done_callback(self._stopped)
         await asyncio.wait({stopping}, timeout=STOP_WAIT_S)
+
+    async def aclose(self) -> None:
+        """Wait for what is being stopped in the background: nothing is left behind a process that can help it."""
+        if self._stopping:
+            await asyncio.wait(self._stopping, timeout=LAST_STOP_WAIT_S)
 
     def _stopped(self, stopping: asyncio.Task[None]) -> None:
         self._stopping.discard(stopping)

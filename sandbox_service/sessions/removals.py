@@ -58,7 +58,9 @@ class Removals:
         try:
             while self._waiting:
                 await self._until_time()
-                await self.now(self._waiting.popleft())
+                # It waits until it is done: a stop that comes meanwhile begins it anew.
+                await self.now(self._waiting[0])
+                self._waiting.popleft()
         finally:
             self._worker = None
 

@@ -112,6 +112,33 @@ async def test_no_more_wait_to_be_removed_than_a_bound_and_none_longer_than_the_
     assert backend.running == {}
 
 
+class StopsSlowly(InstantBackend):
+    """Its first removal takes until it is begun anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+
+    async def stop(self, ref: SandboxRef) -> None:
+        self.begun.append(ref.sandbox_id)
+        if len(self.begun) == 1:
+            await asyncio.Event().wait()
+        await super().stop(ref)
+
+
+async def test_a_stop_of_the_process_in_the_middle_of_a_removal_leaves_nothing() -> None:
+    backend, has_time = StopsSlowly(), False
+    backend.running["box_0"] = None  # type: ignore[assignment]
+    removals = Removals(backend, lambda: has_time, step_s=0.01)
+    await removals.late(SandboxRef(sandbox_id="box_0"))
+    has_time = True
+    async with asyncio.timeout(30):
+        while not backend.begun:
+            await asyncio.sleep(0.01)
+    await removals.aclose()
+    assert (backend.running, backend.begun) == ({}, ["box_0", "box_0"])
+
+
 class WaitsForWord(InstantBackend):
     """Makes something, and gets ready when it is told to."""
 
