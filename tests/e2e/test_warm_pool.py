@@ -55,7 +55,7 @@ async def metric(client: httpx.AsyncClient, name: str) -> float:
 
 
 async def until_ready(client: httpx.AsyncClient, count: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while await metric(client, 'sandbox_pool_ready{template="python"}') < count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

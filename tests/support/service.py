@@ -61,6 +61,7 @@ class ServiceProcess:
             "SANDBOX_OPEN_WAIT_S": "30",
             "SANDBOX_ON_STOP": "remove",
             "SANDBOX_REAP_INTERVAL_S": "2",
+            "SANDBOX_START_TIMEOUT_S": "90",  # however busy the machine is with other tests
             **extra,
         }
 
