@@ -6,6 +6,7 @@ import pytest
 
 from sandbox_service.domain.errors import StoreUnavailable
 from sandbox_service.domain.requests import UpdateSession
+from sandbox_service.domain.stores import SessionQuery
 from sandbox_service.domain.tenancy import Held
 from sandbox_service.domain.values import SandboxRef, SessionRecord, SessionStatus
 from sandbox_service.sessions.adoption import LABEL, Adoption
@@ -26,8 +27,8 @@ async def replica() -> AsyncIterator[Replica]:
 
 
 async def loses_its_store(replica: Replica) -> None:
-    for session_id in list(replica.stores.sessions._tables.sessions):
-        await replica.stores.sessions.delete(session_id)
+    for record in await replica.stores.sessions.list(SessionQuery()):
+        await replica.stores.sessions.delete(record.id)
 
 
 async def test_a_session_comes_back_with_what_it_was_opened_and_changed_with(
