@@ -14,13 +14,16 @@ SOURCE = Path(__file__).parent / "python"
 UV_LOCK = Path(__file__).parents[1] / "deploy" / "locks" / "uv.txt"
 FILES = (
     "Dockerfile",
+    "font-names.sh",
+    "locales.sh",
     "install-lock.sh",
     "trim-environments.sh",
     "trim-system.sh",
     "requirements-agent.lock",
+    "requirements-data.lock",
     "requirements-kernel.lock",
 )
-FOLDERS = ("fonts", "agent", "zygote")
+FOLDERS = ("additions", "fonts", "agent", "zygote")
 CA_SETTINGS = ("SANDBOX_BUILD_CA_BUNDLE", "PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 
 

@@ -16,3 +16,5 @@ for name in agent kernel; do
     compile "images/python/requirements-$name.lock" --python-platform x86_64-manylinux_2_28 \
         --python-version 3.13 --only-binary :all: "images/python/requirements-$name.in"
 done
+compile images/python/requirements-data.lock --no-deps --python-platform x86_64-manylinux_2_28 \
+    --python-version 3.13 --only-binary :all: images/python/requirements-data.in

@@ -22,7 +22,7 @@ xargs rm -f </tmp/unwanted
 
 rm -rf /etc/apt /etc/dpkg /var/lib/apt /var/lib/dpkg /var/cache/* /var/log/* /var/backups/* \
     /usr/lib/apt /usr/lib/dpkg /usr/share/dpkg /usr/share/debconf /usr/share/keyrings /usr/share/perl* \
-    /usr/lib/*/perl* /usr/lib/python3*/test /usr/lib/python3*/ensurepip /usr/lib/python3*/idlelib \
+    /usr/lib/*/perl* /usr/lib/*/gconv /usr/lib/python3*/test /usr/lib/python3*/ensurepip /usr/lib/python3*/idlelib \
     /usr/share/man /usr/share/info /usr/share/locale /usr/share/lintian /usr/share/i18n /usr/share/bug \
     /usr/share/bash-completion /usr/share/zsh /usr/share/menu /root /etc/*- /etc/shadow /etc/gshadow
 find /usr/share/doc -type f ! -name copyright -delete

@@ -11,6 +11,7 @@ from images.build import CONTENT_LABEL, REPOSITORY
 
 VERIFY = context.SOURCE / "verify"
 SCRIPTS = sorted(path.stem for path in VERIFY.glob("[a-z]*.py"))
+MOST_BYTES = 1_400_000_000
 LOCKED_DOWN = {
     "user": "123456:123456",
     "network_mode": "none",
@@ -65,6 +66,12 @@ def test_the_image_is_built_from_the_files_as_they_are(engine: docker.DockerClie
 
 
 @pytest.mark.docker
+def test_the_image_stays_under_its_size(engine: docker.DockerClient) -> None:
+    """What is added must be worth its place."""
+    assert engine.images.get(f"{REPOSITORY}:latest").attrs["Size"] < MOST_BYTES
+
+
+@pytest.mark.docker
 def test_the_contents_inside_equal_the_lock(engine: docker.DockerClient) -> None:
     """What a machine reads in the image is what the lock says."""
     printed = run_inside(engine, "print(open('/opt/sandbox/contents.json').read())")
@@ -80,6 +87,9 @@ def test_every_wanted_package_is_listed_and_locked() -> None:
     """No package falls out of the list because its block has no heading."""
     requirements = (context.SOURCE / "requirements-kernel.in").read_text()
     listed = {name for names in contents.sections(requirements).values() for name in names}
+    groups = contents.package_groups(context.SOURCE)
+    assert {name for names in groups.values() for name in names} > listed
+    assert set(contents.FROM_DEBIAN) <= set(groups)
     assert listed == set(contents.WANTED.findall(requirements))
 
 

@@ -49,6 +49,7 @@ BOLD = 700
 
 def main() -> None:
     manager = font_manager.FontManager()
+    manager.ttflist = [entry for entry in manager.ttflist if not Path(entry.fname).is_symlink()]
     manager.ttflist.sort(key=lambda entry: (entry.name, entry.fname))
     known = {entry.name for entry in manager.ttflist}
     missing = {*ALIASES, *font_manager._FALLBACK_FAMILIES} - known

@@ -15,6 +15,11 @@ MODULES = {
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
     "matplotlib-inline": "matplotlib_inline.backend_inline",
+    "fpdf2": "fpdf",
+    "odfpy": "odf.opendocument",
+    "opencv-python-headless": "cv2",
+    "vega-datasets": "vega_datasets",
+    "xgboost-cpu": "xgboost",
 }
 
 warnings.simplefilter("error", ImportWarning)
