@@ -253,7 +253,7 @@ class _Streams(Exchanges):
     def __init__(self) -> None:
         pass
 
-    async def serve(self, scope: Any, receive: Any, send: Any) -> None:
+    async def serve(self, scope: Any, receive: Any, send: Any, *, is_plain: bool) -> None:
         head = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({**START, "headers": head})
         await send(piece('data: {"text":"a\u2028b"}\n\n'.encode(), more=False))
@@ -265,6 +265,6 @@ async def test_an_event_is_one_line_for_whoever_splits_lines() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    await _Exchange(_Streams(), b"", "mcp_1")({}, anyio.sleep_forever, send)  # type: ignore[arg-type]
+    await _Exchange(_Streams(), b"", "mcp_1", is_plain=False)({}, anyio.sleep_forever, send)  # type: ignore[arg-type]
     assert sent[1]["body"] == b'data: {"text":"a\\u2028b"}\n\n'
     assert dict(sent[0]["headers"])[b"mcp-session-id"] == b"mcp_1"
