@@ -35,9 +35,12 @@ class Bridge:
             work.close()
             raise
         call = _Call(work, loop)
-        self._calls.add(call)
         try:
+            self._calls.add(call)
             return call.result()
+        except BaseException:
+            call.cancel()  # also when Ctrl-C came before anybody waited
+            raise
         finally:
             self._calls.discard(call)
 
@@ -122,19 +125,20 @@ class _Call(Generic[T]):
         self._loop = loop
         self._task: asyncio.Task[T] | None = None
         self._outcome: futures.Future[T] = futures.Future()
-        loop.call_soon_threadsafe(self._begin)
 
     def result(self) -> T:
-        try:
-            return self._outcome.result()
-        except BaseException:
-            if not self._outcome.done():
-                self._loop.call_soon_threadsafe(self._cancel)
-                futures.wait([self._outcome], CANCEL_S)
-            raise
+        """Begin, and wait for what comes of it."""
+        self._loop.call_soon_threadsafe(self._begin)
+        return self._outcome.result()
+
+    def cancel(self) -> None:
+        """Return when it has ended, however it was left."""
+        if not self._outcome.done():
+            self._loop.call_soon_threadsafe(self._cancel)
+            futures.wait([self._outcome], CANCEL_S)
 
     def abandon(self) -> None:
-        """The loop is gone: nothing more will come."""
+        """It will not run, or no more: nothing comes."""
         if not self._outcome.done():
             self._work.close()
             self._outcome.set_exception(_closed())
@@ -144,8 +148,10 @@ class _Call(Generic[T]):
         self._task.add_done_callback(self._end)
 
     def _cancel(self) -> None:
-        assert self._task is not None  # begun before, in the order of the loop's calls
-        self._task.cancel()
+        if self._task is None:  # never begun: the loop takes its calls in order
+            self.abandon()
+        else:
+            self._task.cancel()
 
     def _end(self, task: "asyncio.Task[T]") -> None:
         if task.cancelled():
