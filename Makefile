@@ -53,7 +53,7 @@ check: venv
 
 static: lint types imports
 
-unit: venv  ## the unit tests: no engine, under a minute
+unit: venv  ## the unit tests: no engine, a minute or two
 	@echo "== unit tests" && $(BIN)/python -m pytest tests/unit $(BY_TWO) $(ARGS)
 
 suites: venv  ## every other suite, two files of tests at a time (needs the image; ARGS="-k redis")

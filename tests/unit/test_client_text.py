@@ -67,8 +67,8 @@ def test_a_traceback_of_many_spaces_is_read_in_linear_time() -> None:
 def test_no_html_takes_longer_than_its_length_allows(piece: str) -> None:
     """The parser of the standard library is cubic in tags that do not end."""
     html = piece * (200_000 // len(piece))
-    table_text(f"<table><tr><td>1</td></tr></table>{html}")
-    tidy_html(html)
+    assert "1" in (table_text(f"<table><tr><td>1</td></tr></table>{html}") or "")
+    assert len(tidy_html(html)) <= 4 * len(html)
 
 
 def test_elements_that_nest_without_end_are_tidied_in_linear_time() -> None:

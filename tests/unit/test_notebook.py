@@ -103,4 +103,6 @@ def test_the_same_session_gives_the_same_notebook() -> None:
 
 def test_an_empty_session_is_a_notebook() -> None:
     """Nothing was run yet."""
-    nbformat.validate(to_notebook([], None))
+    notebook = to_notebook([], None)
+    nbformat.validate(notebook)
+    assert notebook["cells"] == []

@@ -31,7 +31,14 @@ async def test_a_step_is_taken_again_until_the_store_answers() -> None:
 
 async def test_a_step_that_takes_long_is_not_cut_short() -> None:
     """However short the patience with a store that does not answer is."""
-    await when_the_store_is_there(lambda: asyncio.sleep(0.05), None, 0.0)
+    ended = asyncio.Event()
+
+    async def step() -> None:
+        await asyncio.sleep(0.05)
+        ended.set()
+
+    await when_the_store_is_there(step, None, 0.0)
+    assert ended.is_set()
 
 
 REFUSED = ConnectionRefusedError("Error 111 connecting to 127.0.0.1:6379.")
