@@ -6,10 +6,9 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
 
 import uvicorn
 
@@ -22,6 +21,7 @@ from sandbox_service.api.streams import Pace
 from sandbox_service.backends.docker.backend import DockerBackend
 from sandbox_service.backends.opening import open_backend
 from sandbox_service.backends.unsafe_local import UnsafeLocalBackend
+from sandbox_service.domain.beside import running_beside
 from sandbox_service.domain.clock import SystemClock
 from sandbox_service.domain.errors import ServiceError, StoreUnavailable
 from sandbox_service.domain.values import Template
@@ -146,10 +146,10 @@ async def open_rooms(settings: Settings) -> AsyncIterator["Rooms"]:
         for step in (rooms.load_stored_bytes, rooms.sweeper.begin):
             await when_the_store_is_there(step, settings.redis_url, settings.start_timeout_s)
         stack.push_async_callback(rooms.aclose)
-        await stack.enter_async_context(_running(rooms.sweeper.run()))
-        await stack.enter_async_context(_running(rooms.remove_strays()))
+        await stack.enter_async_context(running_beside(rooms.sweeper.run()))
+        await stack.enter_async_context(running_beside(rooms.remove_strays()))
         for pool in rooms.pools.values():
-            await stack.enter_async_context(_running(pool.run()))
+            await stack.enter_async_context(running_beside(pool.run()))
         yield rooms
 
 
@@ -429,18 +429,6 @@ class Rooms:
             quotas=self.tenancy.quotas,
             audit=self.tenancy.audit,
         )
-
-
-@asynccontextmanager
-async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Runs `work` beside the block and cancels it at the end."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 def with_a_key(settings: Settings) -> Settings:

@@ -13,6 +13,7 @@ from sandbox_service.api.errors import error_body, internal_error, request_id_of
 from sandbox_service.api.presenter import Json, Presenter
 from sandbox_service.api.services import Executions, Services
 from sandbox_service.api.streams import EventStream, sse_frame, while_connected
+from sandbox_service.domain.beside import running_beside
 from sandbox_service.domain.errors import ServiceError, TooLarge
 from sandbox_service.domain.values import ExecutionEvent, ExecutionRecord
 
@@ -53,12 +54,8 @@ class Attendance:
         if record.status.is_final or not record.terms.cancel_on_disconnect:
             yield
             return
-        saying = asyncio.create_task(self._say(record))
-        try:
+        async with running_beside(self._say(record)):
             yield
-        finally:
-            saying.cancel()
-            await asyncio.gather(saying, return_exceptions=True)
 
     async def once(self, record: ExecutionRecord) -> None:
         """For who asks now and then."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sandbox_service.domain.beside import running_beside
 from sandbox_service.domain.errors import (
     LeaseLost,
     NotFound,
@@ -150,12 +151,8 @@ class Workers:
         if not record.terms.cancel_on_disconnect:
             yield
             return
-        watching = asyncio.create_task(self._cancel_unattended(record))
-        try:
+        async with running_beside(self._cancel_unattended(record)):
             yield
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
 
     async def _cancel_unattended(self, record: ExecutionRecord) -> None:
         """Whoever was told to come back, by a process that stopped or died, has some time to do so from now."""
